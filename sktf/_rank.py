@@ -1,0 +1,65 @@
+"""Counting components and singular values: norms, merging parallel ones, entropy."""
+
+import numpy as np
+
+# Two components whose unit tensors have a larger |inner product| are one component.
+PARALLEL = 0.95
+
+
+def component_norms(factors):
+    """Norm of each component, the product over modes of its column norms."""
+    return np.prod([_column_norms(factor) for factor in factors], axis=0)
+
+
+def _column_norms(factor):
+    """Norms of the columns, whatever the units: no square over- or underflows."""
+    peak = np.abs(factor).max(initial=0.0) or 1.0
+    return peak * np.linalg.norm(factor / peak, axis=0)
+
+
+def descending(factors):
+    """Order of the components by norm, largest first."""
+    return np.argsort(-component_norms(factors), kind="stable")
+
+
+def merged_norms(factors):
+    """Norms of the components, descending, after parallel ones were added up.
+
+    Components are visited from the largest down; each joins the first leader it is parallel
+    to, or leads a group of its own. A group's norm is that of the sum of its components, so
+    that a pair that cancels counts for what is left of it.
+    """
+    norms = component_norms(factors)
+    alive = descending(factors)
+    largest = norms.max(initial=0.0)
+    alive = alive[norms[alive] > 1e-6 * largest]
+    units = [factor[:, alive] / _column_norms(factor[:, alive]) for factor in factors]
+    cosine = np.prod([unit.T @ unit for unit in units], axis=0)
+    parallel = np.abs(cosine) > PARALLEL
+    relative = norms[alive] / largest
+    gram = cosine * np.outer(relative, relative)
+    leaders, members = [], []
+    for r in range(len(alive)):
+        joined = next((g for g, lead in enumerate(leaders) if parallel[lead, r]), None)
+        if joined is None:
+            leaders.append(r)
+            members.append([r])
+        else:
+            members[joined].append(r)
+    sums = [np.sqrt(max(gram[np.ix_(group, group)].sum(), 0.0)) for group in members]
+    return largest * np.sort(np.asarray(sums))[::-1]
+
+
+def count_above(norms, rank_tol):
+    """Number of entries of ``norms`` above ``rank_tol`` times the largest."""
+    largest = norms.max(initial=0.0)
+    return int((norms > rank_tol * largest).sum()) if largest > 0 else 0
+
+
+def entropy_rank(values):
+    """Exponential of the entropy of non-negative values normalised to sum 1; 0 if all are 0."""
+    values = values[values > 0]
+    if values.size == 0:
+        return 0.0
+    p = values / values.sum()
+    return float(np.exp(-(p @ np.log(p))))

@@ -1,0 +1,157 @@
+"""The bridge to tensorly: the only module that imports it, and only inside functions.
+
+Calls run in a numpy backend context of their own thread, so the backend a user set stays in force.
+"""
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+# On data of unit RMS. Without a ridge the R x R systems of ALS turn singular when R exceeds the
+# rank: on rank-one 8 x 8 x 8 tensors, five of six starts with R = 2 ended in a LinAlgError.
+_RIDGE = 1e-10
+
+# tensorly fails when a callback comes with `tol=0`; this is positive, and only met by an error that
+# does not change at all.
+_SMALLEST = np.finfo(np.float64).tiny
+
+_LOADERS = {
+    "il2": "load_IL2data",
+    "covid19_serology": "load_covid19_serology",
+    "kinetic": "load_kinetic",
+    "indian_pines": "load_indian_pines",
+}
+
+
+def masked_cp_als(tensor, mask, rank, *, n_sweeps, tol, rng_seed, init="uniform", target=0.0):
+    """Fit a CP decomposition to the observed cells by tensorly's alternating least squares.
+
+    Missing cells start at the mean of the observed ones, or at the model of the factors that are
+    started from; after each sweep the model imputes them.
+
+    Parameters
+    ----------
+    tensor : ndarray of shape (n_1, ..., n_N)
+        Values. What lies outside the mask is never read.
+    mask : ndarray of bool or None
+        True where observed; None when every cell is.
+    rank : int
+        Number R of components.
+    n_sweeps : int
+        Maximum number of sweeps over the modes.
+    tol : float
+        Stop when the relative error on the observed cells changes by less in one sweep.
+    rng_seed : int, RandomState or None
+        Source of the random start.
+    init : {"uniform", "gaussian"} or list of ndarray
+        Entries of the start: on [0, 1), or standard normal; or factors to start from.
+    target : float
+        Stop as well when the relative error on the observed cells is at most this.
+
+    Returns
+    -------
+    factors : list of ndarray of shape (n_m, R)
+        The columns of one component have equal norms.
+    n_done : int
+        Number of sweeps done.
+    converged : bool
+        False when `n_sweeps` ended the run.
+
+    Notes
+    -----
+    Fill and start were chosen on IL-2 data with 10 % seen, R = 3: median relative error on held-out
+    cells of 16 starts .38, against .57 with a fill of zeros, .68 with a Gaussian start and .91 with
+    both. On kinetic fluorescence and on data of mean zero the fill makes no difference. Complete
+    tensors prefer a Gaussian start: 10^4 of rank 5 with R = 6 is fitted from ten starts of ten,
+    against eight. Bro's line search reached the same errors in a quarter to all of the sweeps.
+    """
+    import tensorly as tl
+    from tensorly.decomposition import parafac
+
+    observed = np.asarray(tensor if mask is None else tensor[mask], dtype=np.float64)
+    if not observed.any():
+        return [np.zeros((n, rank)) for n in tensor.shape], 0, True
+    scale = np.sqrt(np.mean(observed**2))
+    if isinstance(init, str):
+        rng = check_random_state(rng_seed)
+        draw = {"uniform": rng.random_sample, "gaussian": rng.standard_normal}[init]
+        start, fill = [draw((n, rank)) for n in tensor.shape], observed.mean()
+    else:
+        start, fill = [init[0] / scale, *init[1:]], _dense(init)
+    filled = observed if mask is None else np.where(mask, tensor, fill)
+    watch = _ObservedError(observed / scale, mask, tol, target)
+    with tl.backend_context("numpy", local_threadsafe=True):
+        _, factors = parafac(
+            filled / scale,
+            rank,
+            n_iter_max=n_sweeps,
+            init=(None, start),
+            mask=None if mask is None else mask.astype(np.float64),
+            l2_reg=_RIDGE,
+            linesearch=True,
+            tol=_SMALLEST,
+            callback=watch,
+        )
+    n_done = len(watch.errors) - 1
+    return _balanced(factors, scale), n_done, watch.settled() or n_done < n_sweeps
+
+
+def _dense(factors):
+    """Return the tensor of some factors."""
+    import tensorly as tl
+
+    with tl.backend_context("numpy", local_threadsafe=True):
+        return tl.cp_to_tensor((None, factors))
+
+
+class _ObservedError:
+    """A callback for `parafac` that follows the relative error on the observed cells.
+
+    tensorly's own error is relative to the imputed tensor, which changes from sweep to sweep. The
+    first call comes before the first sweep, and tensorly ignores what it returns.
+    """
+
+    def __init__(self, observed, mask, tol, target):
+        self.observed, self.mask, self.tol, self.target = observed, mask, tol, target
+        self.errors = []
+
+    def __call__(self, cp, _):
+        fitted = cp.to_tensor() if self.mask is None else cp.to_tensor()[self.mask]
+        residual = np.linalg.norm(fitted - self.observed)
+        self.errors.append(residual / np.linalg.norm(self.observed))
+        return self.settled()
+
+    def settled(self):
+        """Return whether the error met the target or hardly changed in the last sweep."""
+        change = np.inf if len(self.errors) < 2 else abs(self.errors[-2] - self.errors[-1])
+        return bool(self.errors[-1] <= self.target or change < self.tol)
+
+
+def _balanced(factors, scale):
+    """Multiply the tensor by `scale`, with equal column norms in all modes of a component."""
+    norms = np.array([np.linalg.norm(factor, axis=0) for factor in factors])
+    even = (scale * norms.prod(axis=0)) ** (1 / len(factors))
+    return [
+        factor * np.divide(even, norm, out=np.zeros_like(norm), where=norm > 0)
+        for factor, norm in zip(factors, norms, strict=True)
+    ]
+
+
+def cp_tensor(factors):
+    """Return factors of shape (n_m, R) as a tensorly `CPTensor` with unit weights."""
+    import tensorly as tl
+    from tensorly.cp_tensor import CPTensor
+
+    with tl.backend_context("numpy", local_threadsafe=True):
+        return CPTensor((np.ones(factors[0].shape[1]), list(factors)))
+
+
+def load_bundled(name):
+    """Return a tensor that comes with tensorly, NaN where a cell is missing."""
+    import tensorly as tl
+    from tensorly import datasets
+
+    with tl.backend_context("numpy", local_threadsafe=True):
+        bunch = getattr(datasets, _LOADERS[name])()
+    # Kinetic stores 0 in missing cells and flags them: True is missing, unlike `parafac(mask=)`.
+    missing = bunch.get("missing_values_position", False)
+    return np.where(missing, np.nan, bunch.tensor)
