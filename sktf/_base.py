@@ -1,0 +1,214 @@
+"""What every completion estimator does once its factors are known: predict, export, extend."""
+
+from abc import ABC, abstractmethod
+from math import prod
+from numbers import Real
+
+import numpy as np
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from ._offset import Offset
+from ._rank import component_norms, count_above, descending, merged_norms
+from ._sides import to_cells
+from ._validation import check_cells, check_extension
+
+# Largest dense tensor that to_dense makes, in cells.
+_MAX_DENSE = 2**30
+# Numbers held at once while products of factor rows are formed.
+_CHUNK = 2**22
+
+
+class BaseCompletion(RegressorMixin, BaseEstimator, ABC):
+    """A tensor completed by components: offset plus ``sum_r prod_n factors_[n][i_n, r]``."""
+
+    _parameter_constraints: dict = {
+        "shape": ["array-like", None],
+        "offset": [StrOptions({"mean", "additive"}), None],
+        "scale": ["boolean"],
+        "handle_unknown": [StrOptions({"error", "offset"})],
+        "rank_tol": [Interval(Real, 0, 1, closed="both")],
+        "random_state": ["random_state"],
+    }
+    _doc_link_module = "sktf"
+    _doc_link_template = (
+        "https://sktf.readthedocs.io/en/stable/generated/{estimator_module}.{estimator_name}.html"
+    )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.categorical = True
+        tags.input_tags.positive_only = True
+        return tags
+
+    def __sklearn_is_fitted__(self):
+        # A fit that failed may have left n_features_in_ behind, which is not a fit.
+        return hasattr(self, "shape_")
+
+    @abstractmethod
+    def _mode_groups(self, order):
+        """Return one tuple of modes per factor; the modes of a tuple are read as one."""
+
+    def _components(self, factors, shape, stored, offset):
+        """Return the attributes that describe the completed tensor; factors in data units."""
+        order = descending(factors)
+        factors = [np.ascontiguousarray(factor[:, order]) for factor in factors]
+        return {
+            "factors_": factors,
+            "component_norms_": component_norms(factors),
+            "rank_": count_above(merged_norms(factors), self.rank_tol),
+            "offset_": offset.level,
+            "offset_terms_": offset.terms,
+            "scale_": offset.scale,
+            "shape_": shape,
+            "_stored": stored,
+        }
+
+    def _offset(self):
+        return Offset(self.offset_, self.offset_terms_, self.scale_)
+
+    def _interaction(self, coords):
+        """Sum over components at each cell; zero where a matrix side has no row for it."""
+        groups = self._mode_groups(len(self.shape_))
+        cells, found = to_cells(coords, self.shape_, groups, self._stored)
+        return np.where(found, sum_of_products(self.factors_, cells), 0.0)
+
+    def predict(self, X):
+        """Predict the value of each cell.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_cells, n_modes)
+            Whole-number indices; a row names one cell.
+
+        Returns
+        -------
+        y : ndarray of shape (n_cells,)
+            The offset plus ``sum_r prod_n factors_[n][i_n, r]``. With
+            ``handle_unknown="offset"`` a cell with an index outside ``shape_`` gets the offset
+            of its known indices alone.
+
+        Raises
+        ------
+        ValueError
+            When an index is negative, fractional, or, with ``handle_unknown="error"``, outside
+            ``shape_``.
+        """
+        check_is_fitted(self)
+        coords, known = check_cells(self, X, self.shape_, self.handle_unknown)
+        interaction = np.where(known.all(axis=1), self._interaction(coords), 0.0)
+        return self._offset().at(coords, known) + interaction
+
+    def to_dense(self):
+        """Return the completed tensor.
+
+        Returns
+        -------
+        tensor : ndarray of shape ``shape_``
+            The predictions of all cells.
+
+        Raises
+        ------
+        ValueError
+            When the tensor would have more than 2**30 cells; ``predict`` those you need.
+        """
+        check_is_fitted(self)
+        if prod(self.shape_) > _MAX_DENSE:
+            raise ValueError(
+                f"A dense tensor of shape {self.shape_} needs {prod(self.shape_) / 2**27:.3g} "
+                "GiB; predict the cells you need instead."
+            )
+        dense, offset = np.empty(prod(self.shape_)), self._offset()
+        for start in range(0, dense.size, _CHUNK):
+            linear = np.arange(start, min(start + _CHUNK, dense.size))
+            coords = np.column_stack(np.unravel_index(linear, self.shape_))
+            dense[linear] = offset.at(coords) + self._interaction(coords)
+        return dense.reshape(self.shape_)
+
+    def to_cp_tensor(self):
+        """Return the components as a tensorly ``CPTensor``, without the offset.
+
+        Returns
+        -------
+        cp_tensor : tensorly.cp_tensor.CPTensor
+            Unit weights and a copy of ``factors_``. The factors of a matrix model describe the
+            matrix that ``row_modes`` unfolds the tensor to.
+        """
+        from ._tensorly import cp_tensor
+
+        check_is_fitted(self)
+        return cp_tensor([factor.copy() for factor in self.factors_])
+
+    def extend(self, X, y, *, mode):
+        """Learn rows for new indices of one mode, everything else fixed.
+
+        Each new index gets the shortest row among those that fit its observations best;
+        directions weaker than ``rank_tol`` times the strongest are left out.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_observed, n_modes)
+            Cells whose index in ``mode`` is new: ``shape_[mode]`` or larger. An index that is
+            skipped gets a row of zeros.
+        y : array-like of shape (n_observed,)
+            Their values.
+        mode : int
+            The mode to extend.
+
+        Returns
+        -------
+        self : object
+            The estimator, with ``shape_`` and ``factors_`` grown.
+
+        Raises
+        ------
+        ValueError
+            When an index of ``mode`` was fitted before, another index is outside ``shape_``, or
+            the model reads ``mode`` together with other modes.
+        """
+        check_is_fitted(self)
+        coords, values, size = check_extension(self, X, y, mode, self.shape_)
+        groups = self._mode_groups(len(self.shape_))
+        if (mode,) not in groups:
+            raise ValueError(f"mode={mode} is read together with other modes and cannot grow.")
+        rows, terms = self._solve_rows(coords, values, mode, size - self.shape_[mode])
+        factors, side = list(self.factors_), groups.index((mode,))
+        factors[side] = np.concatenate([factors[side], rows])
+        offset = self._offset()
+        if offset.terms:
+            grown = np.concatenate([offset.terms[mode], terms])
+            offset = offset._replace(terms=(*offset.terms[:mode], grown, *offset.terms[mode + 1 :]))
+        shape = (*self.shape_[:mode], size, *self.shape_[mode + 1 :])
+        vars(self).update(self._components(factors, shape, self._stored, offset))
+        return self
+
+    def _solve_rows(self, coords, values, mode, n_rows):
+        """Return a factor row and an additive term for each new index of ``mode``."""
+        groups, new = self._mode_groups(len(self.shape_)), coords[:, mode] - self.shape_[mode]
+        known = np.arange(len(self.shape_)) != mode
+        coords = np.where(known, coords, 0)
+        cells, found = to_cells(coords, self.shape_, groups, self._stored)
+        others = [s for s, group in enumerate(groups) if group != (mode,)]
+        rank, unit = self.factors_[0].shape[1], self.scale_ or 1.0
+        design = np.repeat(found[:, None].astype(float), rank, axis=1)
+        for s in others:
+            design *= self.factors_[s][cells[:, s]]
+        if self.offset_terms_:
+            design = np.column_stack([design, np.full(len(design), unit)])
+        left = values - self._offset().at(coords, known)
+        solved = np.zeros((n_rows, design.shape[1]))
+        for row in np.unique(new):
+            at = new == row
+            solved[row] = np.linalg.lstsq(design[at], left[at], rcond=self.rank_tol)[0]
+        return solved[:, :rank], unit * solved[:, rank:].sum(axis=1)
+
+
+def sum_of_products(factors, cells):
+    """Return ``sum_r prod_n factors[n][cells[:, n], r]``, a chunk of cells at a time."""
+    total = np.empty(len(cells))
+    n_rows = max(1, _CHUNK // factors[0].shape[1])
+    for start in range(0, len(cells), n_rows):
+        part = slice(start, start + n_rows)
+        total[part] = prod(f[cells[part, n]] for n, f in enumerate(factors)).sum(axis=1)
+    return total

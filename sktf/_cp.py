@@ -1,0 +1,167 @@
+"""CP completion: an entry is ``sum_r prod_n w_r^n[i_n]`` and theta is the factors themselves."""
+
+from numbers import Integral
+
+import numpy as np
+from sklearn.utils._param_validation import Interval
+
+from ._docs import shared
+from ._factorization import Factorization, default_components, pack
+from ._gradient import GradientDescentCompletion
+from ._schedule import Start
+
+
+class CPFactorization(Factorization):
+    """R components, each an outer product of one vector per mode."""
+
+    def __init__(self, shape, n_components):
+        super().__init__(shape, n_components, [(size, n_components) for size in shape])
+
+    def forward(self, theta):
+        return self.unpack(theta), None
+
+    def pullback(self, theta, memory, gradients):
+        return pack(gradients)
+
+    def start(self, rng, init, scale, mean):
+        factors = [mean + scale * rng.standard_normal(block) for block in self.blocks]
+        return pack(balance(factors) if init == "balanced" else factors)
+
+
+def balance(factors):
+    """Rescale the columns of every component to equal norms, keeping their product."""
+    norms = np.array([np.linalg.norm(factor, axis=0) for factor in factors])
+    target = np.exp(np.log(norms).mean(axis=0))
+    return [factor * (target / norm) for factor, norm in zip(factors, norms, strict=True)]
+
+
+@shared(measured="``component_norms`` (column r is component r of ``factors_``)")
+class CPCompletion(GradientDescentCompletion):
+    """CP completion by gradient descent from a small start; the rank is found, not given.
+
+    The tensor is ``sum_r w_r^1 o ... o w_r^N`` with more components than it needs. Descent
+    from near zero grows them one after another and stops needing more once the cells fit:
+    the norm of a component moves like ``ds/dt = N gamma s^(2 - 2/N)`` [1]_.
+
+    Parameters
+    ----------
+    n_components : int, default=None
+        Number R of components; a cap, not the answer. None: as many as the distinct observed
+        cells can tell apart (cells over the sum of the mode sizes), at least 10, at most 30, and
+        never more than the product of all modes but the largest.
+    {shape}
+    init : {"auto", "gaussian", "balanced"}, default="auto"
+        Start. "gaussian": entries of the factors are N(init_mean, init_scale^2), on the scaled
+        data. "balanced": the same, then all vectors of a component get the same norm. "auto":
+        Gaussian starts of zero mean and of positive mean in turn (see ``n_init``).
+    init_scale : float, default=None
+        Standard deviation of the factor entries. None: grows with the order N so that plateaus
+        stay short, ``0.02^(2 / (N - 1))`` for N >= 3.
+    init_mean : float, default=None
+        Mean of the factor entries. None: 0, and ``0.1^(2 / (N - 1))`` in a positive start.
+    {descent}
+
+    Attributes
+    ----------
+    {fitted}
+    {trace}
+
+    See Also
+    --------
+    DeepCPCompletion : Square matrices before every vector; stronger pull to low rank.
+    CPALSCompletion : The explicit baseline, alternating least squares.
+
+    References
+    ----------
+    .. [1] N. Razin, A. Maman and N. Cohen, "Implicit regularization in tensor factorization",
+       ICML 2021, arXiv:2102.09972.
+
+    Examples
+    --------
+    >>> from sktf import CPCompletion
+    >>> from sktf.datasets import make_low_rank, sample_entries
+    >>> tensor, _ = make_low_rank((15, 15, 15), 2, random_state=0)
+    >>> X, y = sample_entries(tensor, 0.2, random_state=0)
+    >>> model = CPCompletion(random_state=0).fit(X, y)
+    >>> model.rank_
+    2
+    """
+
+    _parameter_constraints: dict = {
+        **GradientDescentCompletion._parameter_constraints,
+        "n_components": [Interval(Integral, 1, None, closed="left"), None],
+    }
+
+    def __init__(
+        self,
+        n_components=None,
+        *,
+        shape=None,
+        init="auto",
+        init_scale=None,
+        init_mean=None,
+        n_init="auto",
+        loss="auto",
+        huber_delta=0.3,
+        step="adaptive",
+        learning_rate=None,
+        offset=None,
+        scale=True,
+        max_iter=2000,
+        tol=1e-6,
+        early_stopping="auto",
+        validation_fraction=0.1,
+        n_iter_no_change=200,
+        refit=True,
+        handle_unknown="error",
+        rank_tol=0.05,
+        record_every=None,
+        verbose=0,
+        warm_start=False,
+        random_state=None,
+        device="cpu",
+        dtype="float64",
+    ):
+        self.n_components = n_components
+        self.shape = shape
+        self.init = init
+        self.init_scale = init_scale
+        self.init_mean = init_mean
+        self.n_init = n_init
+        self.loss = loss
+        self.huber_delta = huber_delta
+        self.step = step
+        self.learning_rate = learning_rate
+        self.offset = offset
+        self.scale = scale
+        self.max_iter = max_iter
+        self.tol = tol
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.refit = refit
+        self.handle_unknown = handle_unknown
+        self.rank_tol = rank_tol
+        self.record_every = record_every
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.device = device
+        self.dtype = dtype
+
+    def _mode_groups(self, order):
+        return tuple((mode,) for mode in range(order))
+
+    def _factorization(self, sizes, n_cells):
+        return CPFactorization(sizes, self.n_components or default_components(sizes, n_cells))
+
+    def _default_start(self, kind, order):
+        return component_start(kind, order)
+
+
+def component_start(kind, order):
+    """Return the default ``Start`` of components of this order, for data of RMS 1."""
+    exponent = 2 / max(order - 1, 2)
+    if kind == "zero_mean":
+        return Start("gaussian", 0.02**exponent, 0.0)
+    return Start("gaussian", 0.3 * 0.1**exponent, 0.1**exponent)

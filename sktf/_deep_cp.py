@@ -1,0 +1,207 @@
+"""Deep CP: k square matrices before every vector of every component.
+
+An entry is ``sum_r prod_n (A_k^{n,r} ... A_1^{n,r} w_r^n)[i_n]`` (Hariz, Kadri, Ayache, Moakher
+and Artieres, 2022); k = 0 is CP.
+"""
+
+from numbers import Integral
+
+import numpy as np
+from sklearn.utils._param_validation import Interval
+
+from ._cp import component_start
+from ._docs import shared
+from ._factorization import Factorization, default_components, pack
+from ._gradient import GradientDescentCompletion
+
+
+class DeepCPFactorization(Factorization):
+    """theta holds the vectors of every mode, then the matrices of every mode.
+
+    A block of vectors has shape (d_n, R), a block of matrices (k, R, d_n, d_n).
+    """
+
+    def __init__(self, shape, n_components, depth):
+        vectors = [(size, n_components) for size in shape]
+        matrices = [(depth, n_components, size, size) for size in shape]
+        super().__init__(shape, n_components, vectors + matrices)
+        self.depth = depth
+
+    def forward(self, theta):
+        """Factors, and per mode the vectors (R, d_n, 1) before and after each matrix."""
+        blocks, order = self.unpack(theta), len(self.shape)
+        memory = []
+        for vectors, matrices in zip(blocks[:order], blocks[order:], strict=True):
+            stages = [vectors.T[:, :, None]]
+            for matrix in matrices:
+                stages.append(matrix @ stages[-1])
+            memory.append(stages)
+        return [stages[-1][:, :, 0].T for stages in memory], memory
+
+    def pullback(self, theta, memory, gradients):
+        vectors, matrices = [], []
+        blocks = self.unpack(theta)[len(self.shape) :]
+        for block, stages, gradient in zip(blocks, memory, gradients, strict=True):
+            after = gradient.T[:, :, None]
+            pulled = np.empty_like(block)
+            for i in reversed(range(self.depth)):
+                pulled[i] = after * stages[i].swapaxes(1, 2)
+                after = block[i].swapaxes(1, 2) @ after
+            vectors.append(after[:, :, 0].T)
+            matrices.append(pulled)
+        return pack(vectors + matrices)
+
+    def start(self, rng, init, scale, mean):
+        """Entries of a matrix are drawn as those of its vector, over ``sqrt(d_n)``.
+
+        All blocks of a mode then have the same expected Frobenius norm.
+        """
+        vectors = self.blocks[: len(self.shape)]
+        drawn = [mean + scale * rng.standard_normal(block) for block in vectors]
+        for block in self.blocks[len(self.shape) :]:
+            drawn.append((mean + scale * rng.standard_normal(block)) / np.sqrt(block[-1]))
+        return pack(self._balance(drawn) if init == "balanced" else drawn)
+
+    def _balance(self, blocks):
+        """Rescale all blocks of every component to one norm, keeping their product."""
+        order = len(self.shape)
+        norms = [np.linalg.norm(vectors, axis=0)[None] for vectors in blocks[:order]]
+        norms += [np.linalg.norm(matrices, axis=(2, 3)) for matrices in blocks[order:]]
+        target = np.exp(np.log(np.concatenate(norms)).mean(axis=0))
+        vectors = [b * (target / n[0]) for b, n in zip(blocks[:order], norms[:order], strict=True)]
+        matrices = [
+            b * (target / n)[:, :, None, None]
+            for b, n in zip(blocks[order:], norms[order:], strict=True)
+        ]
+        return vectors + matrices
+
+
+@shared(measured="``component_norms`` (column r is component r of ``factors_``)")
+class DeepCPCompletion(GradientDescentCompletion):
+    """Deep CP completion: square matrices before every vector of a CP model.
+
+    The tensor is ``sum_r prod_n (A_k^{n,r} ... A_1^{n,r} w_r^n)[i_n]``. Depth sharpens the
+    preference for few components: from equal block norms the vector part s of a component
+    moves like ``ds/dt = N delta s^(2 - 2/N + k)`` [1]_.
+
+    Parameters
+    ----------
+    n_components : int, default=None
+        Number R of components; a cap, not the answer. None: as in ``CPCompletion``.
+    depth : int, default=1
+        Number k of square matrices of each mode and component; 0 is exactly ``CPCompletion``.
+    {shape}
+    init : {"auto", "gaussian", "balanced"}, default="auto"
+        Start. "gaussian": entries of the vectors are N(init_mean, init_scale^2) on the scaled
+        data, those of a matrix the same over ``sqrt(d_n)``: all blocks of a mode have the same
+        expected Frobenius norm. "balanced": the same, then all blocks of a component get the
+        same norm. "auto": Gaussian starts of zero mean and of positive mean in turn.
+    init_scale : float, default=None
+        Standard deviation of the vector entries. None: grows with order and depth.
+    init_mean : float, default=None
+        Mean of the vector entries. None: 0, and positive in a positive start.
+    {descent}
+
+    Attributes
+    ----------
+    {fitted}
+    {trace}
+
+    See Also
+    --------
+    CPCompletion : The same without matrices.
+
+    Notes
+    -----
+    A mode of size d costs ``depth * R * d^2`` parameters, so this model is for tensors of
+    moderate mode sizes.
+
+    References
+    ----------
+    .. [1] C. Hariz, H. Kadri, S. Ayache, M. Moakher and T. Artieres, "Implicit regularization
+       with deep tensor factorization", 2022, arXiv:2207.08942.
+
+    Examples
+    --------
+    >>> from sktf import DeepCPCompletion
+    >>> from sktf.datasets import make_low_rank, sample_entries
+    >>> tensor, _ = make_low_rank((10, 10, 10), 1, random_state=0)
+    >>> X, y = sample_entries(tensor, 0.3, random_state=0)
+    >>> DeepCPCompletion(depth=1, random_state=0).fit(X, y).rank_
+    1
+    """
+
+    _parameter_constraints: dict = {
+        **GradientDescentCompletion._parameter_constraints,
+        "n_components": [Interval(Integral, 1, None, closed="left"), None],
+        "depth": [Interval(Integral, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        n_components=None,
+        *,
+        depth=1,
+        shape=None,
+        init="auto",
+        init_scale=None,
+        init_mean=None,
+        n_init="auto",
+        loss="auto",
+        huber_delta=0.3,
+        step="adaptive",
+        learning_rate=None,
+        offset=None,
+        scale=True,
+        max_iter=2000,
+        tol=1e-6,
+        early_stopping="auto",
+        validation_fraction=0.1,
+        n_iter_no_change=200,
+        refit=True,
+        handle_unknown="error",
+        rank_tol=0.05,
+        record_every=None,
+        verbose=0,
+        warm_start=False,
+        random_state=None,
+        device="cpu",
+        dtype="float64",
+    ):
+        self.n_components = n_components
+        self.depth = depth
+        self.shape = shape
+        self.init = init
+        self.init_scale = init_scale
+        self.init_mean = init_mean
+        self.n_init = n_init
+        self.loss = loss
+        self.huber_delta = huber_delta
+        self.step = step
+        self.learning_rate = learning_rate
+        self.offset = offset
+        self.scale = scale
+        self.max_iter = max_iter
+        self.tol = tol
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.refit = refit
+        self.handle_unknown = handle_unknown
+        self.rank_tol = rank_tol
+        self.record_every = record_every
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.device = device
+        self.dtype = dtype
+
+    def _mode_groups(self, order):
+        return tuple((mode,) for mode in range(order))
+
+    def _factorization(self, sizes, n_cells):
+        n_components = self.n_components or default_components(sizes, n_cells)
+        return DeepCPFactorization(sizes, n_components, self.depth)
+
+    def _default_start(self, kind, order):
+        return component_start(kind, order * (self.depth + 1))

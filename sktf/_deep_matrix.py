@@ -1,0 +1,300 @@
+"""Deep matrix completion: the end-to-end matrix is ``W_N ... W_1`` (Arora et al., 2019).
+
+As components, its two factors are ``W_N ... W_2`` and ``W_1^T``: the matrix is never formed.
+"""
+
+from itertools import pairwise
+from numbers import Integral
+
+import numpy as np
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from ._docs import shared
+from ._factorization import Factorization, pack
+from ._gradient import GradientDescentCompletion
+from ._rank import count_above, entropy_rank
+from ._schedule import Start
+from ._sides import matrix_groups
+
+# Up to this many cells of the matrix the default width is that of the matrix.
+_FULL_WIDTH_CELLS = 2**22
+# The default width of larger matrices.
+_WIDTH = 64
+
+
+class MatrixFactorization(Factorization):
+    """theta holds ``W_1`` (h_1, columns), ..., ``W_N`` (rows, h_(N-1))."""
+
+    def __init__(self, shape, widths):
+        rows, columns = shape
+        sizes = [columns, *widths, rows]
+        blocks = list(zip(sizes[1:], sizes[:-1], strict=True))
+        super().__init__(shape, sizes[1], blocks)
+
+    def forward(self, theta):
+        """Factors, and the products ``W_N ... W_j`` for j = N, ..., 2."""
+        first, *others = self.unpack(theta)
+        products = [_identity_like(theta, self.shape[0])] if not others else [others[-1]]
+        for layer in reversed(others[:-1]):
+            products.append(products[-1] @ layer)
+        return [products[-1], first.T], products
+
+    def pullback(self, theta, memory, gradients):
+        _, *others = self.unpack(theta)
+        left, right = gradients
+        pulled = [right.T]
+        # left is the gradient at P_j = P_(j+1) W_j; memory holds P_N, ..., P_2.
+        for j, layer in enumerate(others[:-1]):
+            before = memory[-2 - j]
+            pulled.append(before.T @ left)
+            left = left @ layer.T
+        if others:
+            pulled.append(left)
+        return pack(pulled)
+
+    def start(self, rng, init, scale, mean):
+        draw = {"gaussian": self._gaussian, "balanced": self._balanced, "identity": self._identity}
+        layers = draw[init](rng, scale)
+        if mean:
+            layers = [w + c for w, c in zip(layers, self._constant(rng, mean), strict=True)]
+        return pack(layers)
+
+    def _gaussian(self, rng, scale):
+        """Entries of the product have RMS ``scale / sqrt(n)``, n the geometric mean size."""
+        depth = len(self.blocks)
+        n = np.sqrt(float(self.shape[0]) * self.shape[1])
+        fan_in = [n, *(block[1] for block in self.blocks[1:])]
+        return [
+            scale ** (1 / depth) / np.sqrt(fan) * rng.standard_normal(block)
+            for fan, block in zip(fan_in, self.blocks, strict=True)
+        ]
+
+    def _balanced(self, rng, scale):
+        """The product is a Gaussian matrix of entry RMS ``scale``, its layers balanced."""
+        rows, columns = self.shape
+        width = min(rows, columns, *(block[0] for block in self.blocks))
+        core = np.linalg.svd(rng.standard_normal((width, width)))
+        left = np.linalg.qr(rng.standard_normal((rows, width)))[0] @ core[0]
+        right = np.linalg.qr(rng.standard_normal((columns, width)))[0] @ core[2].T
+        values = scale * np.sqrt(float(rows) * columns) / width * core[1]
+        return self._layers(left, values, right)
+
+    def _identity(self, rng, scale):
+        """Every layer is ``scale^(1/N)`` times the (rectangular) identity."""
+        root = scale ** (1 / len(self.blocks))
+        return [root * np.eye(*block) for block in self.blocks]
+
+    def _constant(self, rng, mean):
+        """Balanced layers whose product has all entries equal to ``mean``."""
+        rows, columns = self.shape
+        left, right = np.full((rows, 1), rows**-0.5), np.full((columns, 1), columns**-0.5)
+        return self._layers(left, np.array([mean * np.sqrt(float(rows) * columns)]), right)
+
+    def _layers(self, left, values, right):
+        """Balanced layers of the product ``left diag(values) right^T``."""
+        roots = np.abs(values) ** (1 / len(self.blocks))
+        inner = [np.eye(block[0], len(values)) for block in self.blocks[:-1]]
+        ends = [right, *inner, left * np.sign(values)]
+        return [(out * roots) @ into.T for into, out in pairwise(ends)]
+
+
+def _identity_like(theta, size):
+    """The identity as an array of the kind of theta."""
+    identity = np.eye(size)
+    convert = getattr(theta, "new_tensor", None)
+    return identity.astype(theta.dtype) if convert is None else convert(identity)
+
+
+@shared(measured="``singular_values`` (descending)")
+class DeepMatrixCompletion(GradientDescentCompletion):
+    """Matrix completion by gradient descent on a product of ``depth`` matrices.
+
+    The matrix is ``W_N ... W_1``. From a small balanced start its singular values move like
+    ``ds/dt = -N s^(2 - 2/N) <G, u v^T>``: large ones run ahead, and more so the deeper the
+    product, so that a few singular values fit the cells before the rest has moved [1]_. Tensors
+    of any order are unfolded by ``row_modes``.
+
+    Parameters
+    ----------
+    depth : int, default=3
+        Number N of matrices. 1 is descent on the matrix itself: unobserved cells stay put.
+    hidden : int or sequence of int, default=None
+        Inner widths, one for all or ``depth - 1`` from ``W_1`` on. None: the smaller side of the
+        matrix, which never constrains the rank; above 2**22 cells at most 64, which does, so
+        that memory stays proportional to rows plus columns.
+    row_modes : tuple of int, default=(0,)
+        The modes that index rows; the others index columns. A side of several modes with more
+        than 2**20 index combinations stores only those observed; the others predict the offset.
+    {shape}
+    init : {"auto", "gaussian", "balanced", "identity"}, default="auto"
+        Start, on the scaled data. "gaussian": independent entries, the product having entries
+        of RMS ``init_scale / sqrt(n)`` (n the geometric mean of the sides). "balanced": a
+        Gaussian product of entry RMS ``init_scale`` with
+        ``W_{j+1}^T W_{j+1} = W_j W_j^T``. "identity": each layer ``init_scale^(1/N) I``.
+        "auto": Gaussian starts of zero mean and of positive mean in turn.
+    init_scale : float, default=None
+        Scale of the end-to-end product. None: 1e-3.
+    init_mean : float, default=None
+        Mean of the entries of the product, added as a balanced constant matrix. None: 0, and
+        0.1 in a positive start.
+    {descent}
+
+    Attributes
+    ----------
+    singular_values_ : ndarray of shape (R,)
+        Singular values of the completed matrix in the units of y, without the offset.
+    effective_rank_ : float
+        Exponential of the entropy of the normalised singular values.
+    layers_ : list of ndarray
+        ``W_1`` to ``W_N``, on the scaled data, as ``fit`` left them.
+    {fitted}
+    {trace}
+
+    See Also
+    --------
+    NuclearNormCompletion : The explicit baseline, convex.
+
+    References
+    ----------
+    .. [1] S. Arora, N. Cohen, W. Hu and Y. Luo, "Implicit regularization in deep matrix
+       factorization", NeurIPS 2019, arXiv:1905.13655.
+
+    Examples
+    --------
+    >>> from sktf import DeepMatrixCompletion
+    >>> from sktf.datasets import make_low_rank, sample_entries
+    >>> matrix, _ = make_low_rank((30, 30), 2, random_state=0)
+    >>> X, y = sample_entries(matrix, 0.4, random_state=0)
+    >>> DeepMatrixCompletion(depth=3, random_state=0).fit(X, y).rank_
+    2
+    """
+
+    _parameter_constraints: dict = {
+        **GradientDescentCompletion._parameter_constraints,
+        "depth": [Interval(Integral, 1, None, closed="left")],
+        "hidden": [Interval(Integral, 1, None, closed="left"), "array-like", None],
+        "row_modes": ["array-like"],
+        "init": [StrOptions({"auto", "gaussian", "balanced", "identity"})],
+    }
+
+    def __init__(
+        self,
+        depth=3,
+        *,
+        hidden=None,
+        row_modes=(0,),
+        shape=None,
+        init="auto",
+        init_scale=None,
+        init_mean=None,
+        n_init="auto",
+        loss="auto",
+        huber_delta=0.3,
+        step="adaptive",
+        learning_rate=None,
+        offset=None,
+        scale=True,
+        max_iter=2000,
+        tol=1e-6,
+        early_stopping="auto",
+        validation_fraction=0.1,
+        n_iter_no_change=200,
+        refit=True,
+        handle_unknown="error",
+        rank_tol=0.05,
+        record_every=None,
+        verbose=0,
+        warm_start=False,
+        random_state=None,
+        device="cpu",
+        dtype="float64",
+    ):
+        self.depth = depth
+        self.hidden = hidden
+        self.row_modes = row_modes
+        self.shape = shape
+        self.init = init
+        self.init_scale = init_scale
+        self.init_mean = init_mean
+        self.n_init = n_init
+        self.loss = loss
+        self.huber_delta = huber_delta
+        self.step = step
+        self.learning_rate = learning_rate
+        self.offset = offset
+        self.scale = scale
+        self.max_iter = max_iter
+        self.tol = tol
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.refit = refit
+        self.handle_unknown = handle_unknown
+        self.rank_tol = rank_tol
+        self.record_every = record_every
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.device = device
+        self.dtype = dtype
+
+    def _mode_groups(self, order):
+        return matrix_groups(self.row_modes, order)
+
+    def _factorization(self, sizes, n_cells):
+        return MatrixFactorization(sizes, self._widths(sizes))
+
+    def _widths(self, sizes):
+        n_inner = self.depth - 1
+        if self.hidden is None:
+            large = sizes[0] * sizes[1] > _FULL_WIDTH_CELLS
+            return [min(*sizes, _WIDTH) if large else min(sizes)] * n_inner
+        if isinstance(self.hidden, Integral):
+            return [int(self.hidden)] * n_inner
+        widths = [int(width) for width in self.hidden]
+        if len(widths) != n_inner or min(widths, default=1) < 1:
+            raise ValueError(
+                f"hidden={self.hidden!r}: expected {n_inner} positive widths for "
+                f"depth={self.depth}, or one int."
+            )
+        return widths
+
+    def _default_start(self, kind, order):
+        return Start("gaussian", 1e-3, 0.0 if kind == "zero_mean" else 0.1)
+
+    def _measures(self, factors):
+        return {"singular_values": product_singular_values(*factors)}
+
+    def _model_attributes(self, factorization, theta, factors):
+        factors = svd_factors(*factors)
+        values = np.linalg.norm(factors[0], axis=0) * np.linalg.norm(factors[1], axis=0)
+        return {
+            "factors_": factors,
+            "component_norms_": values,
+            "singular_values_": values,
+            "rank_": count_above(values, self.rank_tol),
+            "effective_rank_": entropy_rank(values),
+            "layers_": [layer.copy() for layer in factorization.unpack(theta)],
+        }
+
+
+def product_singular_values(left, right):
+    """Singular values of ``left @ right.T`` without forming it."""
+    return np.linalg.svd(_core(left) @ _core(right).T, compute_uv=False)
+
+
+def _core(side):
+    """A matrix with the Gram matrix of ``side`` and no more rows than columns."""
+    return np.linalg.qr(side, mode="r") if side.shape[0] > side.shape[1] else side
+
+
+def svd_factors(left, right):
+    """Return factors of ``left @ right.T`` whose components are its singular triplets.
+
+    Each factor carries the square root of the singular value.
+    """
+    q_left, r_left = np.linalg.qr(left)
+    q_right, r_right = np.linalg.qr(right)
+    u, values, vt = np.linalg.svd(r_left @ r_right.T, full_matrices=False)
+    root = np.sqrt(values)
+    return [q_left @ (u * root), q_right @ (vt.T * root)]

@@ -1,0 +1,122 @@
+"""Docstring text that several estimators share, written once."""
+
+SHAPE = """\
+    shape : tuple of int, default=None
+        Mode sizes. None: largest index plus one of this call, which breaks in cross-validation
+        on the fold that lacks the largest index; give it there."""
+
+OFFSET = """\
+    offset : {"mean", "additive"}, default=None
+        What is taken off the values first: nothing, their mean, or the mean plus one term per
+        index of each mode (ridge regression).
+    scale : bool, default=True
+        Divide what is left by its RMS."""
+
+PREDICTION = """\
+    handle_unknown : {"error", "offset"}, default="error"
+        What ``predict`` does with an index outside ``shape_``: raise, or return the offset.
+    rank_tol : float, default=0.05
+        A component counts for ``rank_`` when its norm exceeds ``rank_tol`` times the largest."""
+
+DESCENT = """\
+    n_init : int or "auto", default="auto"
+        Number of starts; the best on held-out cells, or else on the training loss, is kept.
+        More than two starts race: each descends a little, the best two to the end. "auto": 6
+        when ``init="auto"`` and cells are held out, otherwise 1.
+    loss : {"auto", "squared", "huber"}, default="auto"
+        Mean loss over the observed cells. "squared": ``r^2``; "huber": ``r^2`` up to
+        ``huber_delta``, its tangent beyond. "auto": first Huber, whose bounded pull keeps single
+        large cells from capturing the descent, then squared from where that ended.
+    huber_delta : float, default=0.3
+        Where the Huber loss turns linear, on the scaled data.
+    step : {"adaptive", "grouprmsprop", "constant"}, default="adaptive"
+        Step size, one number for all parameters. "adaptive": ``learning_rate`` over the local
+        curvature (Malitsky and Mishchenko, 2020). "grouprmsprop": ``learning_rate`` over the
+        running RMS of the gradient norm (Razin and Cohen, 2020).
+    learning_rate : float, default=None
+        None: 0.15 for "adaptive", 0.01 for the others.
+    {offset}
+    max_iter : int, default=2000
+        Largest number of iterations of each stage of the descent.
+    tol : float, default=1e-6
+        The descent has converged when the training loss on the scaled data is below ``tol``, or
+        when a step no longer changes the parameters. A flat stretch is not convergence.
+    early_stopping : bool or "auto", default="auto"
+        Whether to hold cells out and stop on them. "auto": from 100 distinct observed cells on.
+        With False a weight w equals w repeated rows.
+    validation_fraction : float, default=0.1
+        Share of the distinct observed cells that is held out.
+    n_iter_no_change : int, default=200
+        Stop when the held-out loss has not improved for so many iterations *and* the training
+        loss has moved on by 30 % meanwhile: a plateau before the next component stops nothing.
+    refit : bool, default=True
+        After stopping on held-out cells, descend on all cells to the same training loss.
+    {prediction}
+    record_every : int, default=None
+        Iterations between two records of ``trace_``. None: chosen to keep at most 200.
+    verbose : int, default=0
+        Print the loss at every record.
+    warm_start : bool, default=False
+        Go on from the previous fit, keeping its offset and scale.
+    random_state : int, RandomState instance or None, default=None
+        Draws the starts and the held-out cells.
+    device : str, default="cpu"
+        "cpu" runs compiled kernels; any other name is a PyTorch device.
+    dtype : {"float64", "float32"}, default="float64"
+        Precision of the descent."""
+
+FITTED = """\
+    rank_ : int
+        Number of components that count, parallel ones merged.
+    component_norms_ : ndarray of shape (R,)
+        Norms of the components, descending.
+    factors_ : list of ndarray of shape (shape_[n], R)
+        Factors of the completed tensor in the units of y, components in that order.
+    offset_ : float
+        Mean taken off the values.
+    offset_terms_ : tuple of ndarray
+        Additive terms, one array per mode; empty unless ``offset="additive"``.
+    scale_ : float
+        RMS the values were divided by; 0 where the offset left nothing, and ``rank_`` is 0.
+    shape_ : tuple of int
+        Mode sizes.
+    n_features_in_ : int
+        Number of modes.
+    feature_names_in_ : ndarray of shape (n_modes,)
+        Column names of X, where it had some."""
+
+TRACE = """\
+    n_iter_ : int
+        Iterations of the start that was kept, over all stages.
+    loss_ : float
+        Training loss at the end, on the scaled data.
+    loss_curve_ : ndarray
+        Training loss at each record.
+    trace_ : dict of ndarray
+        First axis the record: ``iteration``, ``time`` (sum of step sizes), ``loss``,
+        {measured}, and ``validation_loss`` where cells were held out. Stages of different
+        loss follow one another.
+    converged_ : bool
+        Whether the last stage ended before ``max_iter``."""
+
+
+def shared(**extra):
+    """Return a class decorator that fills ``{name}`` in a docstring with the texts here."""
+    texts = {
+        "shape": SHAPE,
+        "offset": OFFSET,
+        "prediction": PREDICTION,
+        "descent": DESCENT,
+        "fitted": FITTED,
+        "trace": TRACE,
+        **extra,
+    }
+
+    def fill(cls):
+        for _ in range(2):  # the descent text holds two of the others
+            for name, text in texts.items():
+                cls.__doc__ = cls.__doc__.replace("    {" + name + "}", text)
+                cls.__doc__ = cls.__doc__.replace("{" + name + "}", text)
+        return cls
+
+    return fill

@@ -1,0 +1,65 @@
+"""What a model is to the rest of the package: one flat vector theta, read as CP factors.
+
+Every model here ends in components: an entry is ``sum_r prod_n F_n[i_n, r]``. A model says how
+theta becomes the factors ``F_n`` and how a gradient at the factors is pulled back to theta.
+"""
+
+from abc import ABC, abstractmethod
+from math import prod
+
+import numpy as np
+
+
+class Factorization(ABC):
+    """A map from theta to the factors of its components, with its transposed derivative.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Mode sizes of the tensor that the factors describe.
+    n_components : int
+        Number R of columns of every factor.
+    blocks : list of tuple of int
+        Shapes of the arrays that theta is cut into, in order.
+    """
+
+    def __init__(self, shape, n_components, blocks):
+        self.shape = tuple(shape)
+        self.n_components = n_components
+        self.blocks = blocks
+        self.n_parameters = sum(prod(block) for block in blocks)
+
+    def unpack(self, theta):
+        """Views of theta, one per block; numpy and torch alike."""
+        views, start = [], 0
+        for block in self.blocks:
+            stop = start + prod(block)
+            views.append(theta[start:stop].reshape(block))
+            start = stop
+        return views
+
+    @abstractmethod
+    def forward(self, theta):
+        """Return the factors, arrays (shape[n], R), and what ``pullback`` wants to remember.
+
+        Works on NumPy and torch vectors alike.
+        """
+
+    @abstractmethod
+    def pullback(self, theta, memory, gradients):
+        """Return the gradient at theta from those at the factors (NumPy)."""
+
+    @abstractmethod
+    def start(self, rng, init, scale, mean):
+        """Draw an initial theta (float64)."""
+
+
+def pack(arrays):
+    """Flatten and concatenate arrays into one vector theta."""
+    return np.concatenate([np.ravel(array) for array in arrays])
+
+
+def default_components(sizes, n_cells):
+    """As many components as ``n_cells`` cells can tell apart, bounded; see ``CPCompletion``."""
+    enough = min(max(n_cells // sum(sizes), 10), 30)
+    return min(enough, prod(sizes) // max(sizes))

@@ -1,0 +1,102 @@
+"""From starts to one descent: kinds of start, stages of loss, held-out cells, the last fit.
+
+A start goes through the stages of a schedule, each a plain gradient descent that takes over
+where the stage before it ended. Several starts race: all are screened on the held-out cells
+by a short descent, and the best few run on to the end.
+"""
+
+from math import inf
+from typing import Any, NamedTuple
+
+from ._descent import gradient_descent
+from ._trace import HeldOut
+
+# Share of max_iter that a start gets before it is compared with the others.
+_SCREENING = 0.15
+# Starts that run on to the end.
+_FINALISTS = 2
+
+
+class Start(NamedTuple):
+    """A kind of start: the name of an init, and its scale and mean."""
+
+    init: str
+    scale: float
+    mean: float
+
+
+class Problem(NamedTuple):
+    """What all starts share. ``held_out`` is None when no cells are held out."""
+
+    training: Any
+    held_out: Any
+    losses: tuple
+    step: Any
+    max_iter: int
+    tol: float
+    patience: int
+
+
+class Run:
+    """One start on its way through the stages; ``score`` is what starts are compared by."""
+
+    def __init__(self, theta, recorder):
+        self.theta, self.recorder = theta, recorder
+        self.first_loss, self.loss, self.score, self.status = None, inf, inf, None
+
+    @property
+    def stopped(self):
+        """Whether the user, not the descent, ended it."""
+        return self.status in ("callback", "interrupted")
+
+    def descend(self, problem, loss, max_iter, *, until=None):
+        """Descend on one loss for at most ``max_iter`` iterations; move to the best theta."""
+        objective = problem.training.with_loss(loss)
+        if self.first_loss is None:
+            self.first_loss = problem.training.with_loss(problem.losses[-1]).loss(self.theta)
+        held = problem.held_out and HeldOut(problem.held_out.with_loss(loss), problem.patience)
+
+        def observe(iteration, time, loss, theta):
+            status = held.observe(iteration, loss, theta) if held else None
+            extra = {"validation_loss": held.latest} if held else {}
+            return self.recorder.observe(iteration, time, loss, theta, **extra) or status
+
+        tol = problem.tol if until is None else max(until, problem.tol)
+        result = gradient_descent(
+            objective, self.theta, problem.step, max_iter=max_iter, tol=tol, observe=observe
+        )
+        if result.status != "diverged":
+            self.recorder.end_stage(result, **({"validation_loss": held.latest} if held else {}))
+            result = held.best(result) if held else result
+        self.theta, self.loss, self.status = result.theta, result.loss, result.status
+        self.score = inf if self.status == "diverged" else held.loss if held else result.loss
+        return self
+
+
+def best_run(problem, runs):
+    """Race the runs through the schedule and return the one with the best score."""
+    if len(runs) > _FINALISTS:
+        runs = _screen(problem, runs)
+    finished = []
+    for run in runs:
+        for loss in problem.losses:
+            if not run.stopped and run.status != "diverged":
+                run.descend(problem, loss, problem.max_iter)
+        finished.append(run)
+        if run.stopped:
+            break
+    return min(finished, key=lambda run: run.score)
+
+
+def _screen(problem, runs):
+    """Descend a little from every start; return the best few, best first."""
+    for run in runs:
+        run.descend(problem, problem.losses[0], max(1, int(_SCREENING * problem.max_iter)))
+        if run.stopped:
+            return [run]
+    return sorted(runs, key=lambda run: run.score)[:_FINALISTS]
+
+
+def refit(problem, run):
+    """Descend on all cells (``problem.training``) down to the training loss of the run."""
+    return run.descend(problem, problem.losses[-1], problem.max_iter, until=run.loss)

@@ -1,0 +1,99 @@
+"""What is recorded of a descent, and when it is watched on held-out cells."""
+
+from math import inf
+
+import numpy as np
+
+# Recording by itself keeps at most this many records, evenly spaced.
+_MOST_RECORDS = 200
+# Iterations between two looks at the held-out loss.
+_CHECK_EVERY = 10
+# A held-out loss counts as better when it is smaller by this share.
+_BETTER = 1e-3
+
+
+class Recorder:
+    """Records of one descent, over all its stages.
+
+    Parameters
+    ----------
+    measure : callable
+        theta -> dict of numbers and arrays to record.
+    every : int or None
+        Iterations between two records. None: chosen as the descent goes on, by leaving out
+        every second record whenever ``_MOST_RECORDS`` are reached.
+    notify : callable
+        ``(iteration, loss, theta) -> bool``, called once per record; True ends the descent.
+    """
+
+    def __init__(self, measure, every, notify):
+        self._measure, self._notify = measure, notify
+        self._thinned, self._every = every is None, every or 1
+        self._records = []
+        self.iteration, self.time = 0, 0.0
+
+    def observe(self, iteration, time, loss, theta, **extra):
+        """Record if it is time to; return "callback" when a callback asks to stop."""
+        iteration, time = self.iteration + iteration, self.time + time
+        if iteration % self._every:
+            return None
+        return self._record(iteration, time, loss, theta, extra)
+
+    def _record(self, iteration, time, loss, theta, extra):
+        record = {"iteration": iteration, "time": time, "loss": loss}
+        self._records.append(record | self._measure(theta) | extra)
+        if self._thinned and len(self._records) > _MOST_RECORDS:
+            self._every *= 2
+            self._records = [r for r in self._records if r["iteration"] % self._every == 0]
+        return "callback" if self._notify(iteration, loss, theta) else None
+
+    def end_stage(self, result, **extra):
+        """Record where a stage ended, and count on from there."""
+        self.iteration += result.n_iter
+        self.time += result.time
+        last = self._records[-1]["iteration"] if self._records else None
+        if last != self.iteration:
+            self._record(self.iteration, self.time, result.loss, result.theta, extra)
+
+    def trace(self):
+        """Return the records as a dict of arrays, first axis the record."""
+        names = dict.fromkeys(name for record in self._records for name in record)
+        return {name: np.array([r.get(name, np.nan) for r in self._records]) for name in names}
+
+
+class HeldOut:
+    """Watches held-out cells through one stage and keeps the best theta.
+
+    Patience is counted in progress, not in time: the stage ends once ``patience`` iterations
+    have gone by since the best held-out loss *and* the training loss has meanwhile moved by
+    the share ``progress``. A plateau before the next component moves neither.
+    """
+
+    def __init__(self, objective, patience, progress=0.3):
+        self._objective, self._patience, self._progress = objective, patience, progress
+        self.loss, self._iteration, self._training = inf, 0, inf
+        self.theta, self.latest = None, inf
+
+    def observe(self, iteration, loss, theta):
+        """Return "held_out" when the held-out cells have had enough."""
+        if iteration % _CHECK_EVERY:
+            return None
+        if self.look(iteration, loss, theta):
+            return None
+        waited = iteration - self._iteration >= self._patience
+        moved = loss < (1 - self._progress) * self._training
+        return "held_out" if waited and moved else None
+
+    def look(self, iteration, loss, theta):
+        """Evaluate the held-out loss; return whether it is the best so far."""
+        self.latest = self._objective.loss(theta)
+        better = self.theta is None or self.latest < (1 - _BETTER) * self.loss
+        if better:
+            self.loss, self._iteration, self._training = self.latest, iteration, loss
+            self.theta = theta
+        return better
+
+    def best(self, result):
+        """Return ``result`` with the best theta in place of the last."""
+        self.look(result.n_iter, result.loss, result.theta)
+        return result._replace(theta=self.theta, loss=self._training)

@@ -1,0 +1,184 @@
+"""The only module that reads a user's X and y: arrays in, trusted coordinates out."""
+
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.utils.validation import _check_sample_weight, check_non_negative, validate_data
+
+MAX_INDEX = 2**31 - 2
+MAX_ROWS = 2**27
+
+
+class Observations(NamedTuple):
+    """Observed cells of a tensor.
+
+    ``coords`` (n_observed, n_modes) int64, ``values`` and ``weights`` (n_observed,) float64,
+    ``shape`` the mode sizes.
+    """
+
+    coords: np.ndarray
+    values: np.ndarray
+    weights: np.ndarray
+    shape: tuple
+
+    def take(self, rows):
+        """Return the observations ``rows``."""
+        return Observations(self.coords[rows], self.values[rows], self.weights[rows], self.shape)
+
+
+def check_observations(estimator, X, y, sample_weight, shape):
+    """Turn the training input of ``fit`` into ``Observations``."""
+    X, y = validate_data(estimator, X, y, y_numeric=True)
+    coords = _check_coordinates(estimator, X)
+    weights = _check_weights(sample_weight, X)
+    present = weights > 0
+    shape = _check_shape(shape, coords[present])
+    # A row of weight zero is absent: its indices are neither read nor complained about.
+    _check_range(np.where(present[:, None], coords, 0), shape)
+    return Observations(coords[present], y[present].astype(np.float64), weights[present], shape)
+
+
+def check_held_out(estimator, X_val, y_val, shape):
+    """Turn ``X_val`` and ``y_val`` into ``Observations`` of a tensor of ``shape``, or None."""
+    if X_val is None and y_val is None:
+        return None
+    if X_val is None or y_val is None:
+        raise ValueError("X_val and y_val belong together: give both or neither.")
+    X, y = validate_data(estimator, X_val, y_val, y_numeric=True, reset=False)
+    coords = _check_coordinates(estimator, X, "X_val")
+    _check_range(coords, shape, "X_val")
+    return Observations(coords, y.astype(np.float64), np.ones(len(y)), shape)
+
+
+def check_cells(estimator, X, shape, handle_unknown):
+    """Turn the X of ``predict`` into coordinates and a mask of the indices inside ``shape``.
+
+    The mask has the shape of the coordinates; an index outside is replaced by 0.
+    """
+    X = validate_data(estimator, X, reset=False)
+    coords = _check_coordinates(estimator, X)
+    if handle_unknown == "error":
+        _check_range(coords, shape)
+    known = coords < np.asarray(shape)
+    return np.where(known, coords, 0), known
+
+
+def check_extension(estimator, X, y, mode, shape):
+    """Turn the input of ``extend`` into coordinates, values and the new size of ``mode``."""
+    order = len(shape)
+    if not _is_int(mode) or not 0 <= mode < order:
+        raise ValueError(f"mode={mode!r}: expected a mode number from 0 to {order - 1}.")
+    X, y = validate_data(estimator, X, y, y_numeric=True, reset=False)
+    coords = _check_coordinates(estimator, X)
+    if (coords[:, mode] < shape[mode]).any():
+        row = int(np.argmax(coords[:, mode] < shape[mode]))
+        raise ValueError(
+            f"Row {row} of X has index {coords[row, mode]} in mode {mode}, which was fitted "
+            f"already (size {shape[mode]}); extend takes new indices only."
+        )
+    size = int(coords[:, mode].max()) + 1
+    sizes = (*shape[:mode], size, *shape[mode + 1 :])
+    _check_sizes(sizes)
+    _check_range(coords, sizes)
+    return coords, y.astype(np.float64), size
+
+
+def _is_int(number):
+    return isinstance(number, int | np.integer) and not isinstance(number, bool)
+
+
+def _check_coordinates(estimator, X, source="X"):
+    """Return X as int64: no negative, fractional or absurdly large index."""
+    name = type(estimator).__name__
+    if X.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{name} needs whole-number indices in {source}, not dtype {X.dtype}. "
+            "Encode labels first, e.g. with OrdinalEncoder."
+        )
+    check_non_negative(X, f"{name} (input {source})")
+    if X.dtype.kind == "f" and not np.array_equal(X, np.trunc(X)):
+        row, mode = np.argwhere(np.trunc(X) != X)[0]
+        raise ValueError(
+            f"{name} needs whole-number indices in {source}; row {row} has {X[row, mode]} in "
+            f"mode {mode}. Encode labels first, e.g. with OrdinalEncoder."
+        )
+    too_large = X > MAX_INDEX
+    if too_large.any():
+        row, mode = np.argwhere(too_large)[0]
+        raise ValueError(
+            f"Row {row} of {source} holds index {X[row, mode]} in mode {mode}, more than "
+            f"{MAX_INDEX}; encode that column first, e.g. with OrdinalEncoder."
+        )
+    return X.astype(np.int64)
+
+
+def _check_weights(sample_weight, X):
+    """Return float64 weights, some of them positive."""
+    if sample_weight is None:
+        return np.ones(X.shape[0])
+    weights = _check_sample_weight(
+        sample_weight, X, dtype=np.float64, ensure_non_negative=True, copy=True
+    )
+    if not weights.any():
+        raise ValueError("sample_weight is zero for every row: at least one must be positive.")
+    if weights.max() > np.finfo(np.float64).max / len(weights):
+        raise ValueError("sample_weight is too large to be summed; divide it by its maximum.")
+    return weights
+
+
+def _check_shape(shape, coords):
+    """Return the mode sizes: those given, or the largest index of each mode plus one."""
+    order = coords.shape[1]
+    if shape is None:
+        sizes = tuple(int(size) for size in coords.max(axis=0) + 1)
+    else:
+        sizes = tuple(shape)
+        if len(sizes) != order:
+            raise ValueError(f"shape={shape!r} has {len(sizes)} modes but X has {order} columns.")
+        for mode, size in enumerate(sizes):
+            if not _is_int(size) or size < 1:
+                raise ValueError(
+                    f"shape={shape!r}: mode {mode} has size {size!r}; expected a positive int."
+                )
+        sizes = tuple(int(size) for size in sizes)
+    _check_sizes(sizes)
+    return sizes
+
+
+def _check_sizes(sizes):
+    """Raise where the modes have more rows than can be fitted."""
+    if sum(sizes) > MAX_ROWS:
+        mode = int(np.argmax(sizes))
+        raise ValueError(
+            f"Mode {mode} has size {sizes[mode]}, more rows than can be fitted; if its indices "
+            "have gaps, encode that column of X first, e.g. with OrdinalEncoder."
+        )
+
+
+def _check_range(coords, shape, name="X"):
+    """Raise where an index reaches past the size of its mode."""
+    outside = coords >= np.asarray(shape)
+    if outside.any():
+        row, mode = np.argwhere(outside)[0]
+        raise ValueError(
+            f"Row {row} of {name} has index {coords[row, mode]} in mode {mode}, which has size "
+            f"{shape[mode]}. Give every mode its full size with the parameter shape, or, for "
+            "predict, set handle_unknown='offset'."
+        )
+
+
+def group_modes(shape, groups):
+    """Sizes of the sides that arise when the modes of each group are read as one.
+
+    Raises
+    ------
+    ValueError
+        When a side has more cells than an int64 can number.
+    """
+    sizes = tuple(prod(shape[mode] for mode in group) for group in groups)
+    if max(sizes) > 2**62:
+        raise ValueError(
+            f"row_modes cuts shape={shape} into sides of {sizes} cells, more than can be numbered."
+        )
+    return sizes
