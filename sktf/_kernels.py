@@ -1,8 +1,10 @@
 """Compiled passes over the observed entries, each beside its NumPy twin; all of numba is here.
 
 Factors come stacked, shape (sum of mode sizes, R), and a cell comes as its row numbers in that
-matrix, shape (n_observed, order), sorted by the first mode. Kernels release the GIL and run no
-threads of their own; gradients are added to ``G``.
+matrix, shape (n_observed, order). Sorted cells share the products of their leading modes: these
+are formed once per run of equal leading rows, and so are the gradients that flow back through
+them, which leaves three passes over R per cell whatever the order. Any other sequence of cells
+gives the same sums, only slower. Kernels release the GIL and run no threads of their own.
 """
 
 import numpy as np
@@ -14,90 +16,51 @@ _SUMS = {"reassoc", "contract", "nsz"}
 
 
 @njit(nogil=True, cache=True, fastmath=_SUMS)
-def _pass_third_order(rows, values, weights, delta, F, G):
-    """One pass for order 3; returns the loss and adds its gradient to G."""
-    loss = 0.0
-    for e in range(rows.shape[0]):
-        i, j, k = rows[e, 0], rows[e, 1], rows[e, 2]
-        a, b, c = F[i], F[j], F[k]
-        ga, gb, gc = G[i], G[j], G[k]
-        prediction = 0.0
-        for r in range(F.shape[1]):
-            prediction += a[r] * b[r] * c[r]
-        residual = prediction - values[e]
-        clipped = min(max(residual, -delta), delta)
-        loss += weights[e] * clipped * (2 * residual - clipped)
-        slope = 2 * weights[e] * clipped
-        for r in range(F.shape[1]):
-            sa = slope * a[r]
-            ga[r] += slope * (b[r] * c[r])
-            gb[r] += sa * c[r]
-            gc[r] += sa * b[r]
-    return loss
-
-
-@njit(nogil=True, cache=True, fastmath=_SUMS)
-def _pass_any_order(rows, values, weights, delta, F, G):
-    """One pass for any order: prefix products forward, suffix products backward."""
-    n_components, order = F.shape[1], rows.shape[1]
-    prefix = np.ones((order, n_components), F.dtype)
-    suffix = np.empty(n_components, F.dtype)
-    loss = 0.0
-    for e in range(rows.shape[0]):
-        for n in range(order - 1):
-            factor, before, after = F[rows[e, n]], prefix[n], prefix[n + 1]
-            for r in range(n_components):
-                after[r] = before[r] * factor[r]
-        factor, before = F[rows[e, order - 1]], prefix[order - 1]
-        prediction = 0.0
-        for r in range(n_components):
-            prediction += before[r] * factor[r]
-        residual = prediction - values[e]
-        clipped = min(max(residual, -delta), delta)
-        loss += weights[e] * clipped * (2 * residual - clipped)
-        slope = 2 * weights[e] * clipped
-        gradient = G[rows[e, order - 1]]
-        for r in range(n_components):
-            gradient[r] += slope * before[r]
-            suffix[r] = slope * factor[r]
-        for n in range(order - 2, -1, -1):
-            factor, before, gradient = F[rows[e, n]], prefix[n], G[rows[e, n]]
-            for r in range(n_components):
-                gradient[r] += before[r] * suffix[r]
-                suffix[r] *= factor[r]
-    return loss
-
-
-@njit(nogil=True, cache=True, fastmath=_SUMS)
-def _loss_any_order(rows, values, weights, delta, F):
-    """The loss alone, for any order."""
-    product = np.empty(F.shape[1], F.dtype)
-    loss = 0.0
-    for e in range(rows.shape[0]):
-        factor = F[rows[e, 0]]
-        for r in range(F.shape[1]):
-            product[r] = factor[r]
-        for n in range(1, rows.shape[1]):
-            factor = F[rows[e, n]]
-            for r in range(F.shape[1]):
-                product[r] *= factor[r]
-        prediction = 0.0
-        for r in range(F.shape[1]):
-            prediction += product[r]
-        residual = prediction - values[e]
-        clipped = min(max(residual, -delta), delta)
-        loss += weights[e] * clipped * (2 * residual - clipped)
-    return loss
-
-
 def cp_pass(rows, values, weights, delta, F, G):
     """Add the gradient at stacked factors F to G; return the loss.
 
     ``sum_e weights_e * loss(sum_r prod_n F[rows_en, r] - values_e)`` with the loss of
     ``ClippedSquare(delta)``; time O(n_observed * order * R).
     """
-    compiled = _pass_third_order if rows.shape[1] == 3 else _pass_any_order
-    return compiled(rows, values, weights, delta, F, G)
+    # One body: calls would count references to every row, which costs more than the sums.
+    n_observed, order = rows.shape
+    n_components, last = F.shape[1], order - 1
+    prefix = np.ones((order, n_components), F.dtype)
+    flow = np.zeros((order, n_components), F.dtype)
+    product, into = prefix[last], flow[last]
+    loss = 0.0
+    for e in range(n_observed + 1):
+        change = 0
+        while 0 < e < n_observed and change < last and rows[e, change] == rows[e - 1, change]:
+            change += 1
+        # The run of equal leading rows has ended: its gradients flow back through them.
+        for n in range(last - 1, change - 1, -1):
+            if e == 0:
+                break
+            row = rows[e - 1, n]
+            factor, gradient, before, inner, outer = F[row], G[row], prefix[n], flow[n + 1], flow[n]
+            for r in range(n_components):
+                gradient[r] += inner[r] * before[r]
+                outer[r] += inner[r] * factor[r]
+                inner[r] = 0
+        if e == n_observed:
+            break
+        for n in range(change, last):
+            factor, before, after = F[rows[e, n]], prefix[n], prefix[n + 1]
+            for r in range(n_components):
+                after[r] = before[r] * factor[r]
+        factor, gradient = F[rows[e, last]], G[rows[e, last]]
+        prediction = 0.0
+        for r in range(n_components):
+            prediction += product[r] * factor[r]
+        residual = prediction - values[e]
+        clipped = min(max(residual, -delta), delta)
+        loss += weights[e] * clipped * (2 * residual - clipped)
+        slope = 2 * weights[e] * clipped
+        for r in range(n_components):
+            gradient[r] += slope * product[r]
+            into[r] += slope * factor[r]
+    return loss
 
 
 def cp_pass_numpy(rows, values, weights, delta, F, G):
@@ -112,9 +75,30 @@ def cp_pass_numpy(rows, values, weights, delta, F, G):
     return float(weights @ (clipped * (2 * residual - clipped)))
 
 
+@njit(nogil=True, cache=True, fastmath=_SUMS)
 def cp_loss(rows, values, weights, delta, F):
     """Return the loss of ``cp_pass`` without its gradient."""
-    return _loss_any_order(rows, values, weights, delta, F)
+    n_observed, order = rows.shape
+    n_components, last = F.shape[1], order - 1
+    prefix = np.ones((order, n_components), F.dtype)
+    product = prefix[last]
+    loss = 0.0
+    for e in range(n_observed):
+        change = 0
+        while e > 0 and change < last and rows[e, change] == rows[e - 1, change]:
+            change += 1
+        for n in range(change, last):
+            factor, before, after = F[rows[e, n]], prefix[n], prefix[n + 1]
+            for r in range(n_components):
+                after[r] = before[r] * factor[r]
+        factor = F[rows[e, last]]
+        prediction = 0.0
+        for r in range(n_components):
+            prediction += product[r] * factor[r]
+        residual = prediction - values[e]
+        clipped = min(max(residual, -delta), delta)
+        loss += weights[e] * clipped * (2 * residual - clipped)
+    return loss
 
 
 def cp_loss_numpy(rows, values, weights, delta, F):

@@ -39,12 +39,16 @@ def check_device(device):
 
 
 def _sorted_rows(factorization, observations):
-    """Return stacked row numbers, values and weights, the cells in lexicographic order."""
+    """Return stacked row numbers, values and weights, the cells in lexicographic order.
+
+    The mode with most rows comes last, so that as many cells as possible share their others.
+    """
     starts = np.concatenate([[0], np.cumsum(factorization.shape)])
-    order = np.lexsort(observations.coords.T[::-1])
-    rows = (observations.coords + starts[:-1])[order].astype(np.int32)
+    modes = np.argsort(factorization.shape, kind="stable")
+    rows = (observations.coords + starts[:-1])[:, modes]
+    order = np.lexsort(rows.T[::-1])
     weights = observations.weights[order]
-    return rows, observations.values[order], weights / weights.sum(), starts
+    return rows[order].astype(np.int32), observations.values[order], weights / weights.sum(), starts
 
 
 class FusedObjective:
