@@ -21,8 +21,8 @@ PREDICTION = """\
 DESCENT = """\
     n_init : int or "auto", default="auto"
         Number of starts; the best on held-out cells, or else on the training loss, is kept.
-        More than two starts race: each descends a little, the best two to the end. "auto": 6
-        when ``init="auto"`` and cells are held out, otherwise 1.
+        Many starts race: each descends a little, the best of each kind and the next best go on
+        to the end. "auto": 12 when ``init="auto"`` and cells are held out, otherwise 1.
     loss : {"auto", "squared", "huber"}, default="auto"
         Mean loss over the observed cells. "squared": ``r^2``; "huber": ``r^2`` up to
         ``huber_delta``, its tangent beyond. "auto": first Huber, whose bounded pull keeps single

@@ -2,6 +2,7 @@
 
 import warnings
 from abc import abstractmethod
+from itertools import cycle, islice
 from numbers import Integral, Real
 
 import numpy as np
@@ -23,8 +24,9 @@ from ._validation import check_held_out, check_observations
 
 # early_stopping="auto" holds cells out from this many distinct observed cells on.
 _ENOUGH_TO_HOLD_OUT = 100
-# The kinds of start that init="auto" goes through, in this order.
-_KINDS = ("zero_mean", "positive", "zero_mean", "zero_mean", "positive", "zero_mean")
+# The kinds of start that init="auto" goes through in turn, and how many starts it makes.
+_KINDS = ("zero_mean", "positive", "zero_mean")
+_N_AUTO_STARTS = 12
 # Largest number of parameters; one copy of them takes 4 GiB in float64.
 _MAX_PARAMETERS = 2**29
 
@@ -151,18 +153,17 @@ class GradientDescentCompletion(CallbackSupportMixin, BaseCompletion):
         return cells.take(~out), cells.take(out)
 
     def _starts(self, order, held_out):
-        """Return one ``Start`` per restart."""
+        """Return (number of the kind, ``Start``) for each restart."""
         n_init = self.n_init
         if n_init == "auto":
-            n_init = len(_KINDS) if self.init == "auto" and held_out is not None else 1
+            n_init = _N_AUTO_STARTS if self.init == "auto" and held_out is not None else 1
         kinds = _KINDS if self.init == "auto" else ("zero_mean",)
-        starts = []
-        for number in range(n_init):
-            start = self._default_start(kinds[number % len(kinds)], order)
-            chosen = Start(self.init, self.init_scale, self.init_mean)
-            given = {k: v for k, v in chosen._asdict().items() if v not in (None, "auto")}
-            starts.append(start._replace(**given))
-        return starts
+        chosen = Start(self.init, self.init_scale, self.init_mean)
+        given = {k: v for k, v in chosen._asdict().items() if v not in (None, "auto")}
+        return [
+            (int(kind == "positive"), self._default_start(kind, order)._replace(**given))
+            for kind in islice(cycle(kinds), n_init)
+        ]
 
     def _losses(self):
         names = {"auto": ("huber", "squared")}.get(self.loss, (self.loss,))
@@ -173,11 +174,14 @@ class GradientDescentCompletion(CallbackSupportMixin, BaseCompletion):
         root = self._init_callback_context(max_subtasks=None)
         root.call_on_fit_task_begin(estimator=self)
         if self._goes_on():
-            thetas = [fitting.check_theta(self._theta)]
+            runs = [fitting.run(0, fitting.check_theta(self._theta), root)]
         else:
             starts = self._starts(len(fitting.frame.sizes), fitting.problem.held_out)
-            thetas = [fitting.factorization.start(rng, *start) for start in starts]
-        run = best_run(fitting.problem, [fitting.run(theta, root) for theta in thetas])
+            runs = [
+                fitting.run(kind, fitting.factorization.start(rng, *start), root)
+                for kind, start in starts
+            ]
+        run = best_run(fitting.problem, runs)
         if run.status == "diverged":
             raise ValueError(
                 f"Gradient descent diverged at iteration {run.recorder.iteration} with "
@@ -273,7 +277,7 @@ class _Fitting:
         attributes = self.estimator._components(factors, frame.shape, frame.stored, frame.offset)
         return attributes | self.estimator._model_attributes(self.factorization, theta, factors)
 
-    def run(self, theta, root):
+    def run(self, kind, theta, root):
         """Return a run that starts at theta and reports to the callbacks of ``root``."""
         estimator, objective = self.estimator, self.problem.training
 
@@ -291,7 +295,7 @@ class _Fitting:
             )
 
         recorder = Recorder(measure, estimator.record_every, notify)
-        return Run(objective.from_numpy(theta), recorder)
+        return Run(kind, objective.from_numpy(theta), recorder)
 
     def refit(self, cells, run):
         """Descend on all cells, from where the run is, to the training loss it had."""

@@ -2,7 +2,7 @@
 
 A start goes through the stages of a schedule, each a plain gradient descent that takes over
 where the stage before it ended. Several starts race: all are screened on the held-out cells
-by a short descent, and the best few run on to the end.
+by a short descent, and the best few run on to the end, the best of each kind among them.
 """
 
 from math import inf
@@ -12,9 +12,9 @@ from ._descent import gradient_descent
 from ._trace import HeldOut
 
 # Share of max_iter that a start gets before it is compared with the others.
-_SCREENING = 0.15
-# Starts that run on to the end.
-_FINALISTS = 2
+_SCREENING = 0.1
+# Runs whose scores are below this many times ``tol`` fit equally well.
+_EQUALLY_WELL = 10
 
 
 class Start(NamedTuple):
@@ -38,10 +38,13 @@ class Problem(NamedTuple):
 
 
 class Run:
-    """One start on its way through the stages; ``score`` is what starts are compared by."""
+    """One start on its way through the stages; ``score`` is what starts are compared by.
 
-    def __init__(self, theta, recorder):
-        self.theta, self.recorder = theta, recorder
+    ``kind`` is the number of the kind of start; the lowest wins where runs fit equally well.
+    """
+
+    def __init__(self, kind, theta, recorder):
+        self.kind, self.theta, self.recorder = kind, theta, recorder
         self.first_loss, self.loss, self.score, self.status = None, inf, inf, None
 
     @property
@@ -75,26 +78,30 @@ class Run:
 
 def best_run(problem, runs):
     """Race the runs through the schedule and return the one with the best score."""
-    if len(runs) > _FINALISTS:
-        runs = _screen(problem, runs)
     finished = []
-    for run in runs:
+    for run in _screen(problem, runs):
         for loss in problem.losses:
             if not run.stopped and run.status != "diverged":
                 run.descend(problem, loss, problem.max_iter)
         finished.append(run)
         if run.stopped:
             break
-    return min(finished, key=lambda run: run.score)
+    return min(finished, key=lambda run: max(run.score, _EQUALLY_WELL * problem.tol))
 
 
 def _screen(problem, runs):
-    """Descend a little from every start; return the best few, best first."""
+    """Descend a little from every start; return the best of each kind and the next best."""
+    n_finalists = 1 + len({run.kind for run in runs})
+    if len(runs) <= n_finalists:
+        return runs
     for run in runs:
         run.descend(problem, problem.losses[0], max(1, int(_SCREENING * problem.max_iter)))
         if run.stopped:
             return [run]
-    return sorted(runs, key=lambda run: run.score)[:_FINALISTS]
+    runs = sorted(runs, key=lambda run: run.score)
+    first = list({run.kind: run for run in reversed(runs)}.values())
+    others = [run for run in runs if run not in first]
+    return sorted([*first, others[0]], key=lambda run: run.kind)
 
 
 def refit(problem, run):

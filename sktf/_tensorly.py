@@ -22,6 +22,26 @@ _LOADERS = {
 }
 
 
+def cells_cp_als(cells, rank, start, rng, max_iter, tol):
+    """Fit a CP decomposition to observed cells by `masked_cp_als`, from a random start or factors.
+
+    The tensor is that of the indices that were observed; the others get rows of zeros.
+    """
+    used = [np.unique(column, return_inverse=True) for column in cells.coords.T]
+    place = tuple(inverse for _, inverse in used)
+    tensor = np.zeros([len(index) for index, _ in used])
+    mask = np.zeros(tensor.shape, dtype=bool)
+    tensor[place], mask[place] = cells.values, True
+    init = "uniform" if start is None else [f[i] for f, (i, _) in zip(start, used, strict=True)]
+    found, n_iter, converged = masked_cp_als(
+        tensor, mask, rank, n_sweeps=max_iter, tol=tol, rng_seed=rng, init=init
+    )
+    factors = [np.zeros((size, rank)) for size in cells.shape]
+    for factor, (index, _), rows in zip(factors, used, found, strict=True):
+        factor[index] = rows
+    return factors, n_iter, converged
+
+
 def masked_cp_als(tensor, mask, rank, *, n_sweeps, tol, rng_seed, init="uniform", target=0.0):
     """Fit a CP decomposition to the observed cells by tensorly's alternating least squares.
 

@@ -1,0 +1,231 @@
+"""Matrix completion of least nuclear norm, a convex problem: the only module that imports cvxpy."""
+
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import _fit_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils._param_validation import Interval
+
+from ._base import BaseCompletion, sum_of_products
+from ._docs import shared
+from ._frame import fit_frame
+from ._rank import count_above, entropy_rank
+from ._sides import matrix_groups
+from ._sweeps import distinct_cells
+from ._validation import check_held_out, check_observations
+
+# Most rows plus columns. The solver decomposes a square matrix of this order a few thousand times,
+# at 1000 in half a second each.
+_MAX_ORDER = 1000
+
+
+@shared()
+class NuclearNormCompletion(BaseCompletion):
+    """Matrix completion of least nuclear norm: the convex baseline.
+
+    Minimises the nuclear norm of the matrix, the sum of its singular values, such that
+    ``|W_ij - y_ij| <= epsilon * RMS(y)`` at the observed cells. Tensors of any order are unfolded
+    by ``row_modes``. Needs cvxpy: ``pip install sktf[nuclear]``.
+
+    Parameters
+    ----------
+    row_modes : tuple of int, default=(0,)
+        The modes that index rows; the others index columns.
+    {shape}
+    epsilon : float, default=1e-3
+        Largest deviation from an observed value, relative to the RMS of the observed values; [1]_
+        uses 1e-3 on values of RMS 1.
+    max_iter : int, default=5000
+        Largest number of iterations of the solver, SCS.
+    tol : float, default=1e-5
+        The solver has converged when its residuals and duality gap are below ``tol``, absolute plus
+        relative.
+    {prediction}
+
+    Attributes
+    ----------
+    singular_values_ : ndarray of shape (R,)
+        Singular values of the completed matrix in the units of y, of which those are left out
+        that are zero to the accuracy of the solver.
+    nuclear_norm_ : float
+        Their sum.
+    effective_rank_ : float
+        Exponential of the entropy of the normalised singular values.
+    {fitted}
+    n_iter_ : int
+        Iterations of the solver.
+    loss_ : float
+        Mean squared error on the observed cells, on the scaled data.
+    converged_ : bool
+        Whether the solver met ``tol``.
+
+    See Also
+    --------
+    DeepMatrixCompletion : Gradient descent on a product of matrices; fits where few cells are seen.
+
+    Notes
+    -----
+    Several rows of one cell count as one, their mean weighted by ``sample_weight``; beyond that,
+    and beyond zero for absent, weights have no meaning in a problem with constraints. A row or
+    column that was never observed is zero in every minimiser.
+
+    References
+    ----------
+    .. [1] S. Arora, N. Cohen, W. Hu and Y. Luo, "Implicit regularization in deep matrix
+       factorization", NeurIPS 2019, arXiv:1905.13655.
+
+    Examples
+    --------
+    >>> from sktf import NuclearNormCompletion
+    >>> from sktf.datasets import make_low_rank, sample_entries
+    >>> matrix, _ = make_low_rank((15, 15), 1, random_state=0)
+    >>> X, y = sample_entries(matrix, 0.6, random_state=0)
+    >>> NuclearNormCompletion().fit(X, y).rank_
+    1
+    """
+
+    _parameter_constraints: dict = {
+        "row_modes": ["array-like"],
+        "shape": ["array-like", None],
+        "epsilon": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="neither")],
+        "handle_unknown": BaseCompletion._parameter_constraints["handle_unknown"],
+        "rank_tol": BaseCompletion._parameter_constraints["rank_tol"],
+    }
+
+    def __init__(
+        self,
+        row_modes=(0,),
+        *,
+        shape=None,
+        epsilon=1e-3,
+        max_iter=5000,
+        tol=1e-5,
+        handle_unknown="error",
+        rank_tol=0.05,
+    ):
+        self.row_modes = row_modes
+        self.shape = shape
+        self.epsilon = epsilon
+        self.max_iter = max_iter
+        self.tol = tol
+        self.handle_unknown = handle_unknown
+        self.rank_tol = rank_tol
+
+    def _mode_groups(self, order):
+        return matrix_groups(self.row_modes, order)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None):
+        """Complete the observed cells.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_observed, n_modes)
+            Whole-number indices; a row names one cell. Cells absent from X are missing.
+        y : array-like of shape (n_observed,)
+            Their values. A cell may occur in several rows.
+        sample_weight : array-like of shape (n_observed,), default=None
+            Weights of the rows of one cell relative to each other; zero counts as absent.
+        X_val, y_val : array-like, default=None
+            Checked but not used: nothing is chosen on held-out cells.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ImportError
+            When cvxpy is not installed.
+        ValueError
+            When an index is negative, fractional or outside ``shape``, when y is not finite, or
+            when more rows and columns are observed than the solver can take.
+        """
+        observations = distinct_cells(check_observations(self, X, y, sample_weight, self.shape))
+        check_held_out(self, X_val, y_val, observations.shape)
+        observations = observations._replace(weights=np.ones(len(observations.values)))
+        groups = self._mode_groups(len(observations.shape))
+        frame = fit_frame(observations, groups, offset=None, scale=True)
+        cells = frame.apply(observations)
+        matrix, n_iter, converged = self._solve(cells)
+        self._set_fitted(frame, cells, matrix, n_iter, converged)
+        return self
+
+    def _solve(self, cells):
+        """Return the minimiser over the rows and columns that were observed."""
+        numbered = [np.unique(column, return_inverse=True) for column in cells.coords.T]
+        sizes, places = [len(seen) for seen, _ in numbered], [at for _, at in numbered]
+        if sum(sizes) > _MAX_ORDER:
+            raise ValueError(
+                f"The observed part of the matrix has shape {tuple(sizes)}; the convex solver "
+                f"takes at most {_MAX_ORDER} rows plus columns. Choose other row_modes, or use "
+                "DeepMatrixCompletion."
+            )
+        return least_nuclear_norm(
+            tuple(sizes), *places, cells.values, self.epsilon, self.tol, self.max_iter
+        )
+
+    def _set_fitted(self, frame, cells, matrix, n_iter, converged):
+        """Set all fitted attributes at once, then warn if the solver did not converge."""
+        left, values, right = np.linalg.svd(matrix, full_matrices=False)
+        # The solver leaves noise of the size of tol in singular values that should be zero.
+        kept = values > 10 * self.tol * values.max(initial=0.0)
+        kept[0] = True
+        roots = np.sqrt(values[kept])
+        factors = [np.zeros((size, len(roots))) for size in frame.sizes]
+        for factor, side, column in zip(factors, (left, right.T), cells.coords.T, strict=True):
+            factor[np.unique(column)] = side[:, kept] * roots
+        loss = float(np.mean((sum_of_products(factors, cells.coords) - cells.values) ** 2))
+        factors, values = frame.factors(factors), frame.offset.scale * values[kept]
+        attributes = self._components(factors, frame.shape, frame.stored, frame.offset)
+        attributes.update(
+            rank_=count_above(values, self.rank_tol),
+            singular_values_=values,
+            nuclear_norm_=float(values.sum()),
+            effective_rank_=entropy_rank(values),
+            n_iter_=n_iter,
+            loss_=loss,
+            converged_=converged,
+        )
+        vars(self).update(attributes)
+        if not converged:
+            warnings.warn(
+                f"The solver did not converge in max_iter={self.max_iter} iterations; increase "
+                "max_iter or tol.",
+                ConvergenceWarning,
+                4,
+            )
+
+
+def least_nuclear_norm(sizes, rows, columns, values, epsilon, tol, max_iter):
+    """Return the matrix of least nuclear norm within epsilon of its known entries.
+
+    Returns
+    -------
+    matrix : ndarray of shape ``sizes``
+    n_iter : int
+        Iterations of SCS.
+    converged : bool
+        Whether it met ``tol``.
+    """
+    try:
+        import cvxpy
+    except ImportError as error:
+        raise ImportError(
+            "NuclearNormCompletion needs cvxpy with SCS: pip install sktf[nuclear]"
+        ) from error
+    matrix = cvxpy.Variable(sizes)
+    near = cvxpy.abs(matrix[rows, columns] - values) <= epsilon
+    problem = cvxpy.Problem(cvxpy.Minimize(cvxpy.normNuc(matrix)), [near])
+    with warnings.catch_warnings():
+        # The status says the same, and the estimator warns.
+        warnings.filterwarnings("ignore", "Solution may be inaccurate", UserWarning)
+        problem.solve(solver=cvxpy.SCS, eps_abs=tol, eps_rel=tol, max_iters=max_iter)
+    if matrix.value is None:
+        raise ValueError(f"SCS found no matrix: {problem.status}; increase max_iter or epsilon.")
+    return matrix.value, problem.solver_stats.num_iters, problem.status == cvxpy.OPTIMAL
