@@ -63,7 +63,7 @@ class CPALSCompletion(BaseCompletion):
         Random starts for each number of components. The best on held-out cells, or without any on
         the training loss, is kept.
     {offset}
-    max_iter : int, default=1000
+    max_iter : int, default=300
         Largest number of sweeps over the modes from one start.
     tol : float, default=1e-5
         A start has converged when the relative error on the observed cells changes by less in one
@@ -133,11 +133,11 @@ class CPALSCompletion(BaseCompletion):
         n_init=10,
         offset=None,
         scale=True,
-        max_iter=1000,
+        max_iter=300,
         tol=1e-5,
         validation_fraction=0.1,
         handle_unknown="error",
-        rank_tol=0.05,
+        rank_tol=0.1,
         verbose=0,
         random_state=None,
     ):
@@ -205,7 +205,7 @@ class CPALSCompletion(BaseCompletion):
         """Return the numbers of components to try."""
         if self.n_components is None:
             most = max(1, len(cells.values) // sum(cells.shape))
-            return [R for R in _RANKS if R <= most]
+            return [rank for rank in _RANKS if rank <= most]
         ranks = np.atleast_1d(self.n_components).tolist()
         if not ranks or not all(isinstance(R, int) and R >= 1 for R in ranks):
             raise ValueError(f"n_components={self.n_components!r}: expected positive ints.")

@@ -15,7 +15,7 @@ OFFSET = """\
 PREDICTION = """\
     handle_unknown : {"error", "offset"}, default="error"
         What ``predict`` does with an index outside ``shape_``: raise, or return the offset.
-    rank_tol : float, default=0.05
+    rank_tol : float, default=0.1
         A component counts for ``rank_`` when its norm exceeds ``rank_tol`` times the largest."""
 
 DESCENT = """\
@@ -46,9 +46,9 @@ DESCENT = """\
         With False a weight w equals w repeated rows.
     validation_fraction : float, default=0.1
         Share of the distinct observed cells that is held out.
-    n_iter_no_change : int, default=200
-        Stop when the held-out loss has not improved for so many iterations *and* the training
-        loss has moved on by 30 % meanwhile: a plateau before the next component stops nothing.
+    n_iter_no_change : int, default=100
+        Stop when the held-out loss has not improved while the training loss moved on by 30 %
+        and for so many iterations after: a plateau before the next component stops nothing.
     refit : bool, default=True
         After stopping on held-out cells, descend on all cells to the same training loss.
     {prediction}

@@ -2,6 +2,7 @@
 
 import warnings
 from abc import abstractmethod
+from contextlib import nullcontext
 from itertools import cycle, islice
 from numbers import Integral, Real
 
@@ -10,6 +11,7 @@ from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
+from threadpoolctl import threadpool_limits
 
 from ._base import BaseCompletion
 from ._callbacks import CallbackSupportMixin
@@ -27,6 +29,8 @@ _ENOUGH_TO_HOLD_OUT = 100
 # The kinds of start that init="auto" goes through in turn, and how many starts it makes.
 _KINDS = ("zero_mean", "positive", "zero_mean")
 _N_AUTO_STARTS = 12
+# From this many parameters on, matrix products gain from threads.
+_MANY_PARAMETERS = 2**20
 # Largest number of parameters; one copy of them takes 4 GiB in float64.
 _MAX_PARAMETERS = 2**29
 
@@ -107,9 +111,10 @@ class GradientDescentCompletion(CallbackSupportMixin, BaseCompletion):
         cells = frame.apply(observations)
         training, held_out = self._hold_out(cells, given and frame.apply(given), rng)
         fitting = _Fitting(self, frame, training, held_out)
-        run = self._descend(fitting, rng)
-        if held_out is not None and given is None and self.refit and not run.stopped:
-            run = fitting.refit(cells, run)
+        with fitting.threads():
+            run = self._descend(fitting, rng)
+            if held_out is not None and given is None and self.refit and not run.stopped:
+                run = fitting.refit(cells, run)
         self._set_fitted(fitting, run)
         return self
 
@@ -258,6 +263,11 @@ class _Fitting:
         return make_objective(
             self.factorization, cells, loss, device=estimator.device, dtype=estimator.dtype
         )
+
+    def threads(self):
+        """Return a context in which products of small matrices stay on one thread."""
+        small = self.factorization.n_parameters < _MANY_PARAMETERS
+        return threadpool_limits(1, user_api="blas") if small else nullcontext()
 
     def _factors(self, theta):
         return self.frame.factors(self.factorization.forward(theta)[0])

@@ -105,7 +105,7 @@ class NuclearNormCompletion(BaseCompletion):
         max_iter=5000,
         tol=1e-5,
         handle_unknown="error",
-        rank_tol=0.05,
+        rank_tol=0.1,
     ):
         self.row_modes = row_modes
         self.shape = shape

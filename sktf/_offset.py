@@ -56,5 +56,7 @@ def _additive_terms(observations, values, ridge=1.0):
     indptr = np.arange(0, n_observed * order + 1, order)
     design = csr_array((np.ones(columns.size), columns, indptr), shape=(n_observed, starts[-1]))
     root = np.sqrt(weights)
-    terms = lsqr(diags_array(root) @ design, root * values, damp=np.sqrt(ridge))[0]
+    terms = lsqr(
+        diags_array(root) @ design, root * values, damp=np.sqrt(ridge), atol=1e-12, btol=1e-12
+    )[0]
     return tuple(np.split(terms, starts[1:-1]))

@@ -44,7 +44,8 @@ class Recorder:
         self._records.append(record | self._measure(theta) | extra)
         if self._thinned and len(self._records) > _MOST_RECORDS:
             self._every *= 2
-            self._records = [r for r in self._records if r["iteration"] % self._every == 0]
+            *before, last = self._records
+            self._records = [r for r in before if r["iteration"] % self._every == 0] + [last]
         return "callback" if self._notify(iteration, loss, theta) else None
 
     def end_stage(self, result, **extra):
@@ -64,36 +65,35 @@ class Recorder:
 class HeldOut:
     """Watches held-out cells through one stage and keeps the best theta.
 
-    Patience is counted in progress, not in time: the stage ends once ``patience`` iterations
-    have gone by since the best held-out loss *and* the training loss has meanwhile moved by
-    the share ``progress``. A plateau before the next component moves neither.
+    Patience is counted in progress first: its ``patience`` iterations begin once the training
+    loss has moved by the share ``progress`` since the best held-out loss. On a plateau before the
+    next component nothing moves, and nothing is counted.
     """
 
     def __init__(self, objective, patience, progress=0.3):
         self._objective, self._patience, self._progress = objective, patience, progress
-        self.loss, self._iteration, self._training = inf, 0, inf
+        self.loss, self._training, self._moved_at = inf, inf, None
         self.theta, self.latest = None, inf
 
     def observe(self, iteration, loss, theta):
         """Return "held_out" when the held-out cells have had enough."""
-        if iteration % _CHECK_EVERY:
+        if iteration % _CHECK_EVERY or self.look(loss, theta):
             return None
-        if self.look(iteration, loss, theta):
-            return None
-        waited = iteration - self._iteration >= self._patience
-        moved = loss < (1 - self._progress) * self._training
-        return "held_out" if waited and moved else None
+        if self._moved_at is None and loss < (1 - self._progress) * self._training:
+            self._moved_at = iteration
+        enough = self._moved_at is not None and iteration - self._moved_at >= self._patience
+        return "held_out" if enough else None
 
-    def look(self, iteration, loss, theta):
+    def look(self, loss, theta):
         """Evaluate the held-out loss; return whether it is the best so far."""
         self.latest = self._objective.loss(theta)
         better = self.theta is None or self.latest < (1 - _BETTER) * self.loss
         if better:
-            self.loss, self._iteration, self._training = self.latest, iteration, loss
+            self.loss, self._training, self._moved_at = self.latest, loss, None
             self.theta = theta
         return better
 
     def best(self, result):
         """Return ``result`` with the best theta in place of the last."""
-        self.look(result.n_iter, result.loss, result.theta)
+        self.look(result.loss, result.theta)
         return result._replace(theta=self.theta, loss=self._training)

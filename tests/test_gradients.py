@@ -1,0 +1,259 @@
+"""Every factorization's gradient against torch autograd of its definition, and differences.
+
+The definitions are written here once more, densely and by einsum, from the documented layout
+of theta; nothing of ``forward`` or ``pullback`` is used.
+"""
+
+from math import inf, prod
+from string import ascii_lowercase
+
+import numpy as np
+import pytest
+import torch
+
+from sktf import _objective
+from sktf._cp import CPFactorization
+from sktf._deep_cp import DeepCPFactorization
+from sktf._deep_matrix import MatrixFactorization
+from sktf._losses import ClippedSquare
+from sktf._objective import FusedObjective, TorchObjective, make_objective
+from sktf._validation import Observations
+
+
+def cut(theta, shapes):
+    """Cut a vector into arrays of these shapes."""
+    sizes = [prod(shape) for shape in shapes]
+    assert sum(sizes) == len(theta)
+    return [part.reshape(shape) for part, shape in zip(theta.split(sizes), shapes, strict=True)]
+
+
+def outer_sum(factors):
+    """``sum_r`` of the outer products of the columns r."""
+    letters = ascii_lowercase[: len(factors)]
+    return torch.einsum(",".join(n + "z" for n in letters) + "->" + letters, *factors)
+
+
+def dense_cp(shape, n_components):
+    return lambda theta: outer_sum(cut(theta, [(d, n_components) for d in shape]))
+
+
+def dense_deep_cp(shape, n_components, depth):
+    """``sum_r`` of the outer products of ``A_k^{n,r} ... A_1^{n,r} w_r^n``."""
+
+    def dense(theta):
+        vectors = [(d, n_components) for d in shape]
+        matrices = [(depth, n_components, d, d) for d in shape]
+        blocks = cut(theta, vectors + matrices)
+        factors = []
+        for vector, matrix in zip(blocks[: len(shape)], blocks[len(shape) :], strict=True):
+            for layer in matrix:
+                vector = torch.einsum("rij,jr->ir", layer, vector)
+            factors.append(vector)
+        return outer_sum(factors)
+
+    return dense
+
+
+def dense_matrix(shape, widths):
+    """``W_N ... W_1``."""
+
+    def dense(theta):
+        sizes = [shape[1], *widths, shape[0]]
+        product = torch.eye(shape[1], dtype=theta.dtype)
+        layers = [(sizes[j + 1], sizes[j]) for j in range(len(sizes) - 1)]
+        for layer in cut(theta, layers):
+            product = layer @ product
+        return product
+
+    return dense
+
+
+CASES = {
+    "cp order 1": ((7,), CPFactorization((7,), 2), dense_cp((7,), 2)),
+    "cp order 2": ((6, 5), CPFactorization((6, 5), 3), dense_cp((6, 5), 3)),
+    "cp order 3": ((4, 5, 3), CPFactorization((4, 5, 3), 4), dense_cp((4, 5, 3), 4)),
+    "cp order 4": ((3, 4, 2, 3), CPFactorization((3, 4, 2, 3), 5), dense_cp((3, 4, 2, 3), 5)),
+}
+for _depth in (0, 1, 2):
+    CASES[f"deep cp {_depth}"] = (
+        (4, 3, 5),
+        DeepCPFactorization((4, 3, 5), 3, _depth),
+        dense_deep_cp((4, 3, 5), 3, _depth),
+    )
+for _widths in ([], [4], [4, 4], [4, 4, 4], [2, 7], [6, 3, 5]):
+    CASES[f"matrix {_widths}"] = (
+        (4, 6),
+        MatrixFactorization((4, 6), _widths),
+        dense_matrix((4, 6), _widths),
+    )
+LOSSES = {"squared": ClippedSquare(inf), "huber": ClippedSquare(0.5)}
+every_case = pytest.mark.parametrize("case", CASES)
+both_losses = pytest.mark.parametrize("loss", LOSSES)
+
+
+def observe(shape, n_observed=80, seed=0):
+    """Weighted cells of a tensor, in no order, some of them repeated."""
+    rng = np.random.default_rng(seed)
+    coords = rng.integers(0, shape, (n_observed, len(shape)))
+    weights = rng.uniform(0.2, 3, n_observed)
+    return Observations(coords, rng.standard_normal(n_observed), weights, tuple(shape))
+
+
+def start(factorization, seed=1):
+    """A theta whose predictions are of the size of the values."""
+    return 0.7 * np.random.default_rng(seed).standard_normal(factorization.n_parameters)
+
+
+def oracle(dense, observations, loss):
+    """Weighted mean loss as a torch function of theta, through the dense tensor."""
+    index = tuple(torch.tensor(column) for column in observations.coords.T)
+    target, weights = torch.tensor(observations.values), torch.tensor(observations.weights)
+
+    def objective(theta):
+        prediction = dense(theta)[index]
+        if loss == "squared":
+            losses = (prediction - target) ** 2
+        else:
+            losses = 2 * torch.nn.functional.huber_loss(
+                prediction, target, reduction="none", delta=LOSSES[loss].delta
+            )
+        return (weights * losses).sum() / weights.sum()
+
+    return objective
+
+
+@both_losses
+@every_case
+def test_fused_gradient_equals_autograd_of_the_definition(case, loss):
+    """Up to rounding in float64: 1e-12 of the largest entry."""
+    shape, factorization, dense = CASES[case]
+    observations, theta = observe(shape), start(factorization)
+    leaf = torch.tensor(theta, requires_grad=True)
+    expected = oracle(dense, observations, loss)(leaf)
+    expected.backward()
+    objective = make_objective(
+        factorization, observations, LOSSES[loss], device="cpu", dtype="float64"
+    )
+    assert isinstance(objective, FusedObjective)
+    value, gradient = objective(theta)
+    np.testing.assert_allclose(value, expected.item(), rtol=1e-13)
+    np.testing.assert_allclose(objective.loss(theta), expected.item(), rtol=1e-13)
+    size = leaf.grad.abs().max().item()
+    assert size > 1e-3
+    np.testing.assert_allclose(gradient, leaf.grad.numpy(), rtol=0, atol=1e-12 * size)
+
+
+@every_case
+def test_fused_gradient_equals_central_differences(case):
+    """Of the dense squared loss, entry by entry; steps of 1e-5 err by about 1e-9."""
+    shape, factorization, dense = CASES[case]
+    observations, theta = observe(shape), start(factorization)
+    loss = oracle(dense, observations, "squared")
+    _, gradient = FusedObjective(factorization, observations, LOSSES["squared"])(theta)
+    with torch.no_grad():
+        steps = 1e-5 * torch.eye(len(theta), dtype=torch.float64)
+        at = torch.tensor(theta)
+        differences = [(loss(at + step) - loss(at - step)).item() / 2e-5 for step in steps]
+    np.testing.assert_allclose(gradient, differences, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@both_losses
+@every_case
+def test_fused_and_torch_objectives_agree(case, loss, dtype):
+    """The device path computes what the compiled path does, up to rounding of the dtype.
+
+    Sums of some hundred products: 1,000 ulp of the largest entry.
+    """
+    shape, factorization, _ = CASES[case]
+    observations = observe(shape)
+    arguments = factorization, observations, LOSSES[loss]
+    fused = FusedObjective(*arguments, dtype=dtype)
+    other = TorchObjective(*arguments, device="cpu", dtype=dtype)
+    theta = start(factorization)
+    value, gradient = fused(fused.from_numpy(theta))
+    expected, by_torch = other(other.from_numpy(theta))
+    by_torch, close = other.to_numpy(by_torch), 1000 * np.finfo(dtype).eps
+    assert gradient.dtype == by_torch.dtype == dtype
+    np.testing.assert_allclose(value, expected, rtol=close)
+    np.testing.assert_allclose(other.loss(other.from_numpy(theta)), value, rtol=close)
+    np.testing.assert_allclose(gradient, by_torch, rtol=0, atol=close * np.abs(by_torch).max())
+
+
+@every_case
+def test_single_precision_follows_double(case):
+    """In float32 the gradient is that of float64 to five digits of its largest entry."""
+    shape, factorization, _ = CASES[case]
+    observations, theta = observe(shape), start(factorization)
+    _, expected = FusedObjective(factorization, observations, LOSSES["squared"])(theta)
+    single = FusedObjective(factorization, observations, LOSSES["squared"], dtype="float32")
+    _, gradient = single(single.from_numpy(theta))
+    np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_bits_do_not_depend_on_the_number_of_threads(monkeypatch, dtype):
+    """Eight blocks of cells on 1, 2 and 4 threads: the same bits, twenty times over."""
+    monkeypatch.setattr(_objective, "_BLOCK_WORK", 1)
+    shape, factorization, _ = CASES["cp order 3"]
+    observations, theta = observe(shape, 1200), start(factorization)
+    results = set()
+    for n_threads in (1, 2, 4):
+        monkeypatch.setattr(_objective.numba_config, "NUMBA_NUM_THREADS", n_threads)
+        objective = FusedObjective(factorization, observations, LOSSES["huber"], dtype=dtype)
+        assert len(objective._gradients) == 8
+        assert n_threads == 1 or objective._map.__self__._max_workers == n_threads
+        at = objective.from_numpy(theta)
+        for _ in range(20):
+            loss, gradient = objective(at)
+            results.add((loss, objective.loss(at), gradient.tobytes()))
+    assert len(results) == 1
+
+
+def test_blocks_add_up_to_the_whole(monkeypatch):
+    """Cut into eight blocks, loss and gradient are still those of the dense definition."""
+    shape, factorization, dense = CASES["deep cp 2"]
+    observations, theta = observe(shape, 1200), start(factorization)
+    monkeypatch.setattr(_objective, "_BLOCK_WORK", 1)
+    objective = FusedObjective(factorization, observations, LOSSES["huber"])
+    assert len(objective._gradients) == 8
+    leaf = torch.tensor(theta, requires_grad=True)
+    expected = oracle(dense, observations, "huber")(leaf)
+    expected.backward()
+    value, gradient = objective(theta)
+    np.testing.assert_allclose(value, expected.item(), rtol=1e-13)
+    np.testing.assert_allclose(gradient, leaf.grad.numpy(), rtol=0, atol=1e-12)
+
+
+def test_small_problems_are_one_block():
+    """A block is worth a thread from half a million multiplications on."""
+    _, factorization, _ = CASES["cp order 3"]
+    objective = FusedObjective(factorization, observe((4, 5, 3)), LOSSES["squared"])
+    assert len(objective._gradients) == 1
+
+
+@pytest.mark.parametrize("kind", [FusedObjective, TorchObjective])
+def test_the_gradient_is_a_copy(kind):
+    """A later call doesn't write to a gradient that was returned earlier."""
+    shape, factorization, _ = CASES["cp order 3"]
+    arguments = {"device": "cpu", "dtype": "float64"}
+    objective = kind(factorization, observe(shape), LOSSES["squared"], **arguments)
+    theta = start(factorization)
+    _, gradient = objective(objective.from_numpy(theta))
+    kept = objective.to_numpy(gradient).copy()
+    objective(objective.from_numpy(2 * theta))
+    np.testing.assert_array_equal(objective.to_numpy(gradient), kept)
+
+
+@pytest.mark.parametrize("kind", [FusedObjective, TorchObjective])
+def test_with_loss_changes_the_loss_alone(kind):
+    """The first objective keeps its loss; the second has that of the definition."""
+    shape, factorization, dense = CASES["cp order 3"]
+    observations, theta = observe(shape), start(factorization)
+    arguments = {"device": "cpu", "dtype": "float64"}
+    huber = kind(factorization, observations, LOSSES["huber"], **arguments)
+    squared = huber.with_loss(LOSSES["squared"])
+    for objective, loss in ((huber, "huber"), (squared, "squared")):
+        expected = oracle(dense, observations, loss)(torch.tensor(theta)).item()
+        value, _ = objective(objective.from_numpy(theta))
+        np.testing.assert_allclose(value, expected, rtol=1e-13)
