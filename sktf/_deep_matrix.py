@@ -251,13 +251,14 @@ class DeepMatrixCompletion(GradientDescentCompletion):
             return [min(*sizes, _WIDTH) if large else min(sizes)] * n_inner
         if isinstance(self.hidden, Integral):
             return [int(self.hidden)] * n_inner
-        widths = [int(width) for width in self.hidden]
-        if len(widths) != n_inner or min(widths, default=1) < 1:
+        widths = list(self.hidden)
+        whole = all(isinstance(width, Integral) and width >= 1 for width in widths)
+        if len(widths) != n_inner or not whole:
             raise ValueError(
                 f"hidden={self.hidden!r}: expected {n_inner} positive widths for "
                 f"depth={self.depth}, or one int."
             )
-        return widths
+        return [int(width) for width in widths]
 
     def _default_start(self, kind, order):
         return Start("gaussian", 1e-3, 0.0 if kind == "zero_mean" else 0.1)

@@ -110,7 +110,7 @@ class GradientDescentCompletion(CallbackSupportMixin, BaseCompletion):
         frame = self._frame(observations)
         cells = frame.apply(observations)
         training, held_out = self._hold_out(cells, given and frame.apply(given), rng)
-        fitting = _Fitting(self, frame, training, held_out)
+        fitting = _Fitting(self, frame, training, held_out, {"X": X, "y": y})
         with fitting.threads():
             run = self._descend(fitting, rng)
             if held_out is not None and given is None and self.refit and not run.stopped:
@@ -138,7 +138,8 @@ class GradientDescentCompletion(CallbackSupportMixin, BaseCompletion):
         return frame._replace(offset=self._offset())
 
     def _goes_on(self):
-        return self.warm_start and hasattr(self, "_theta")
+        # A fit that had nothing left to descend on has no scale to keep.
+        return self.warm_start and hasattr(self, "_theta") and self.scale_ > 0
 
     def _hold_out(self, cells, given, rng):
         """Split off held-out cells: those given, a random share, or None."""
@@ -176,14 +177,13 @@ class GradientDescentCompletion(CallbackSupportMixin, BaseCompletion):
 
     def _descend(self, fitting, rng):
         """Run every start through the schedule and return the best run."""
-        root = self._init_callback_context(max_subtasks=None)
-        root.call_on_fit_task_begin(estimator=self)
+        fitting.begin()
         if self._goes_on():
-            runs = [fitting.run(0, fitting.check_theta(self._theta), root)]
+            runs = [fitting.run(0, fitting.check_theta(self._theta))]
         else:
             starts = self._starts(len(fitting.frame.sizes), fitting.problem.held_out)
             runs = [
-                fitting.run(kind, fitting.factorization.start(rng, *start), root)
+                fitting.run(kind, fitting.factorization.start(rng, *start))
                 for kind, start in starts
             ]
         run = best_run(fitting.problem, runs)
@@ -212,18 +212,19 @@ class GradientDescentCompletion(CallbackSupportMixin, BaseCompletion):
             _theta=theta,
         )
         vars(self).update(attributes)
+        fitting.end(attributes)
         self._warn(run)
 
     def _warn(self, run):
         if run.status == "interrupted":
-            warnings.warn("Interrupted: the best state so far is kept.", ConvergenceWarning, 3)
+            warnings.warn("Interrupted: the best state so far is kept.", ConvergenceWarning, 5)
         elif run.status == "max_iter":
             moved = run.loss < 0.999 * run.first_loss
             warnings.warn(
                 f"The descent did not converge in max_iter={self.max_iter} iterations; "
                 + ("increase max_iter or tol." if moved else _NOT_MOVED),
                 ConvergenceWarning,
-                3,
+                5,  # the caller of fit
             )
 
 
@@ -236,8 +237,8 @@ _NOT_MOVED = (
 class _Fitting:
     """One call of fit: the estimator's parameters bound to its data and factorization."""
 
-    def __init__(self, estimator, frame, training, held_out):
-        self.estimator, self.frame = estimator, frame
+    def __init__(self, estimator, frame, training, held_out, data):
+        self.estimator, self.frame, self.data = estimator, frame, data
         n_cells = int(cell_numbers(training).max()) + 1
         self.factorization = estimator._factorization(frame.sizes, n_cells)
         if self.factorization.n_parameters > _MAX_PARAMETERS:
@@ -287,8 +288,19 @@ class _Fitting:
         attributes = self.estimator._components(factors, frame.shape, frame.stored, frame.offset)
         return attributes | self.estimator._model_attributes(self.factorization, theta, factors)
 
-    def run(self, kind, theta, root):
-        """Return a run that starts at theta and reports to the callbacks of ``root``."""
+    def begin(self):
+        """Tell the callbacks that the fit begins."""
+        self.root = self.estimator._init_callback_context(max_subtasks=None)
+        self.root.call_on_fit_task_begin(estimator=self.estimator, **self.data)
+
+    def end(self, attributes):
+        """Tell the callbacks that the fit has ended with these attributes."""
+        self.root.call_on_fit_task_end(
+            estimator=self.estimator, reconstruction_attributes=attributes, **self.data
+        )
+
+    def run(self, kind, theta):
+        """Return a run that starts at theta and reports to the callbacks."""
         estimator, objective = self.estimator, self.problem.training
 
         def measure(theta):
@@ -297,11 +309,12 @@ class _Fitting:
         def notify(iteration, loss, theta):
             if estimator.verbose:
                 print(f"Iteration {iteration}, loss = {loss:.8f}")
-            task = root.subcontext(task_name="record")
-            task.call_on_fit_task_begin(estimator=estimator)
+            task = self.root.subcontext(task_name="record")
+            task.call_on_fit_task_begin(estimator=estimator, **self.data)
             return task.call_on_fit_task_end(
                 estimator=estimator,
                 reconstruction_attributes=lambda: self.attributes(objective.to_numpy(theta)),
+                **self.data,
             )
 
         recorder = Recorder(measure, estimator.record_every, notify)

@@ -26,7 +26,7 @@ def check_device(device):
     try:
         import torch
 
-        torch.zeros(1, device=device)
+        torch.zeros(1, device=device).item()  # "meta" makes tensors that hold no numbers
     except ImportError as error:
         raise ValueError(
             f"device={device!r} needs PyTorch; install the extra sktf[torch] or use device='cpu'."

@@ -8,6 +8,8 @@ by a short descent, and the best few run on to the end, the best of each kind am
 from math import inf
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ._descent import gradient_descent
 from ._trace import HeldOut
 
@@ -65,10 +67,14 @@ class Run:
             return self.recorder.observe(iteration, time, loss, theta, **extra) or status
 
         tol = problem.tol if until is None else max(until, problem.tol)
-        result = gradient_descent(
-            objective, self.theta, problem.step, max_iter=max_iter, tol=tol, observe=observe
-        )
-        if result.status != "diverged":
+        # Overflow is how a descent diverges, and its status says so.
+        with np.errstate(over="ignore", invalid="ignore"):
+            result = gradient_descent(
+                objective, self.theta, problem.step, max_iter=max_iter, tol=tol, observe=observe
+            )
+        if result.status == "diverged":
+            self.recorder.iteration += result.n_iter
+        else:
             self.recorder.end_stage(result, **({"validation_loss": held.latest} if held else {}))
             result = held.best(result) if held else result
         self.theta, self.loss, self.status = result.theta, result.loss, result.status
@@ -86,7 +92,11 @@ def best_run(problem, runs):
         finished.append(run)
         if run.stopped:
             break
-    return min(finished, key=lambda run: max(run.score, _EQUALLY_WELL * problem.tol))
+    best = min(finished, key=lambda run: max(run.score, _EQUALLY_WELL * problem.tol))
+    # Whoever stops one run stops the race: its status is how the winner ended.
+    if finished[-1].stopped:
+        best.status = finished[-1].status
+    return best
 
 
 def _screen(problem, runs):
@@ -94,10 +104,12 @@ def _screen(problem, runs):
     n_finalists = 1 + len({run.kind for run in runs})
     if len(runs) <= n_finalists:
         return runs
-    for run in runs:
+    for number, run in enumerate(runs):
         run.descend(problem, problem.losses[0], max(1, int(_SCREENING * problem.max_iter)))
         if run.stopped:
-            return [run]
+            best = min(runs[: number + 1], key=lambda run: run.score)
+            best.status = run.status
+            return [best]
     runs = sorted(runs, key=lambda run: run.score)
     first = list({run.kind: run for run in reversed(runs)}.values())
     others = [run for run in runs if run not in first]
@@ -106,4 +118,9 @@ def _screen(problem, runs):
 
 def refit(problem, run):
     """Descend on all cells (``problem.training``) down to the training loss of the run."""
-    return run.descend(problem, problem.losses[-1], problem.max_iter, until=run.loss)
+    ended = run.status
+    run.descend(problem, problem.losses[-1], problem.max_iter, until=run.loss)
+    # Reaching a loss that max_iter had ended at is no convergence.
+    if ended == "max_iter" and run.status == "converged":
+        run.status = ended
+    return run
