@@ -109,7 +109,7 @@ def main():
     }
     reference = [np.asarray(g) for g in contenders["PyTorch autograd"]()]
     seconds = {name: [] for name in contenders}
-    for name, gradient in contenders.items():
+    for gradient in contenders.values():
         for ours, theirs in zip(gradient(), reference, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5 * np.abs(theirs).max())
     for _ in range(options.repeats):

@@ -29,18 +29,20 @@ def compare(name, entries, seen):
     sizes = " x ".join(map(str, entries.shape))
     print(f"\n{name}: {sizes}, {len(y)} cells shown ({seen:.0%}), {len(y_hidden)} hidden")
     print(f"  {'':38}{'hidden-cell NRMSE':>18}{'rank':>6}{'seconds':>9}")
+    shape = {"shape": entries.shape, "random_state": 0}
     for label, estimator in {
-        "CPCompletion(), defaults": CPCompletion(shape=entries.shape, random_state=0),
-        "DeepCPCompletion(depth=1), defaults": DeepCPCompletion(
-            shape=entries.shape, random_state=0
-        ),
-        "CPALSCompletion(), rank search": CPALSCompletion(shape=entries.shape, random_state=0),
+        "CPCompletion(), defaults": CPCompletion(**shape),
+        "DeepCPCompletion(depth=1)": DeepCPCompletion(n_init=4, max_iter=500, **shape),
+        "CP-ALS of tensorly, rank search": CPALSCompletion(solver="tensorly", n_init=3, **shape),
+        "CP-ALS on seen cells, rank search": CPALSCompletion(solver="sparse", n_init=3, **shape),
     }.items():
         start = time.perf_counter()
         estimator.fit(X, y)
         seconds = time.perf_counter() - start
         error = normalized_rmse(y_hidden, estimator.predict(X_hidden))
-        print(f"  {label:38}{error:18.3f}{estimator.rank_:6d}{seconds:9.1f}")
+        cap = "*" if estimator.rank_ == estimator.factors_[0].shape[1] else " "
+        print(f"  {label:38}{error:18.4f}{estimator.rank_:6d}{cap}{seconds:8.1f}")
+    print("  * all components that there were: these data single out no lower rank")
 
 
 def draw():

@@ -26,6 +26,8 @@ from ._validation import check_held_out, check_observations
 _RANKS = (1, 2, 3, 4, 6, 8, 10, 15, 20)
 # Stop after so many in a row that are no better.
 _PATIENCE = 3
+# Up to this many cells the dense tensor costs little, however few are observed.
+_SMALL = 100_000
 # Most numbers that tensorly may hold at once: 4 GiB.
 _MAX_NUMBERS = 2**29
 
@@ -58,7 +60,8 @@ class CPALSCompletion(BaseCompletion):
         "tensorly": ``tensorly.decomposition.parafac`` with a mask, which imputes the missing
         cells after each sweep; it holds ``2 R + 7`` dense tensors and weighs all cells alike.
         "sparse": sweeps over the observed cells alone; exact least squares, any weights.
-        "auto": tensorly where it needs at most 4 GiB and all cells weigh alike, else sparse.
+        "auto": tensorly where all cells weigh alike and the dense tensor has at most 100,000 cells,
+        or at most ten times those observed and takes no more than 4 GiB; else sparse.
     n_init : int, default=10
         Random starts for each number of components. The best on held-out cells, or without any on
         the training loss, is kept.
@@ -217,7 +220,8 @@ class CPALSCompletion(BaseCompletion):
         n_numbers = (2 * rank + 7) * prod(used)
         alike = np.ptp(cells.weights) <= 1e-9 * cells.weights.max()
         if self.solver != "tensorly":
-            dense = self.solver == "auto" and n_numbers <= _MAX_NUMBERS and alike and len(used) > 1
+            small = prod(used) <= max(_SMALL, 10 * len(cells.values)) and n_numbers <= _MAX_NUMBERS
+            dense = self.solver == "auto" and small and alike and len(used) > 1
             return "tensorly" if dense else "sparse"
         if len(used) < 2:
             raise ValueError("solver='tensorly' needs at least two modes; set solver='sparse'.")

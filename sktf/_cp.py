@@ -56,9 +56,9 @@ class CPCompletion(GradientDescentCompletion):
         Gaussian starts of zero mean and of positive mean in turn (see ``n_init``).
     init_scale : float, default=None
         Standard deviation of the factor entries. None: grows with the order N so that plateaus
-        stay short, ``0.02^(2 / (N - 1))`` for N >= 3.
+        stay short, ``0.02^(2 / (N - 1))`` for N >= 3; a tenth of the mean in a positive start.
     init_mean : float, default=None
-        Mean of the factor entries. None: 0, and ``0.1^(2 / (N - 1))`` in a positive start.
+        Mean of the factor entries. None: 0; in a positive start 0.3, more from order 6 on.
     {descent}
 
     Attributes
@@ -164,4 +164,5 @@ def component_start(kind, order):
     exponent = 2 / max(order - 1, 2)
     if kind == "zero_mean":
         return Start("gaussian", 0.02**exponent, 0.0)
-    return Start("gaussian", 0.3 * 0.1**exponent, 0.1**exponent)
+    mean = max(0.3, 0.1**exponent)
+    return Start("gaussian", 0.1 * mean, mean)
