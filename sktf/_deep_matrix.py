@@ -133,7 +133,7 @@ class DeepMatrixCompletion(GradientDescentCompletion):
         ``W_{j+1}^T W_{j+1} = W_j W_j^T``. "identity": each layer ``init_scale^(1/N) I``.
         "auto": Gaussian starts of zero mean and of positive mean in turn.
     init_scale : float, default=None
-        Scale of the end-to-end product. None: 1e-3.
+        Scale of the end-to-end product. None: 1e-4.
     init_mean : float, default=None
         Mean of the entries of the product, added as a balanced constant matrix. None: 0, and
         0.1 in a positive start.
@@ -261,7 +261,7 @@ class DeepMatrixCompletion(GradientDescentCompletion):
         return [int(width) for width in widths]
 
     def _default_start(self, kind, order):
-        return Start("gaussian", 1e-3, 0.0 if kind == "zero_mean" else 0.1)
+        return Start("gaussian", 1e-4, 0.0 if kind == "zero_mean" else 0.1)
 
     def _measures(self, factors):
         return {"singular_values": product_singular_values(*factors)}

@@ -25,8 +25,8 @@ _SMALL = {"n_init": 2, "max_iter": 300, "random_state": 0}
 
 GRADIENT_ESTIMATORS = [
     CPCompletion(n_components=4, offset="additive", **_SMALL),
-    DeepCPCompletion(n_components=4, offset="additive", **_SMALL),
-    DeepMatrixCompletion(depth=2, **_SMALL),
+    DeepCPCompletion(n_components=4, **_SMALL),
+    DeepMatrixCompletion(max_iter=1000, random_state=0),
 ]
 ESTIMATORS = [
     *GRADIENT_ESTIMATORS,

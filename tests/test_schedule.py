@@ -206,7 +206,8 @@ def test_the_last_fit_stops_at_the_training_loss_it_had():
     refitted = refit(problem, run)
     losses = [parabola(-5.0)(theta)[0] for _, theta in problem.training.log]
     assert refitted.loss == losses[-1] < reached <= losses[-2]
-    assert refitted.status == "converged"
+    # The run had ended at max_iter; reaching its loss again is no convergence.
+    assert refitted.status == "max_iter"
 
 
 def test_the_last_fit_uses_the_last_loss():
