@@ -33,7 +33,7 @@ def compare(name, entries, seen):
     for label, estimator in {
         "CPCompletion(), defaults": CPCompletion(**shape),
         "DeepCPCompletion(depth=1)": DeepCPCompletion(n_init=4, max_iter=500, **shape),
-        "CP-ALS of tensorly, rank search": CPALSCompletion(solver="tensorly", n_init=3, **shape),
+        "CP-ALS of tensorly, rank search": CPALSCompletion(solver="tensorly", n_init=2, **shape),
         "CP-ALS on seen cells, rank search": CPALSCompletion(solver="sparse", n_init=3, **shape),
     }.items():
         start = time.perf_counter()
