@@ -10,7 +10,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ._offset import Offset
-from ._rank import component_norms, count_above, descending, merged_norms
+from ._rank import component_norms, count_above, descending, merged_norms, svd_factors
 from ._sides import to_cells
 from ._validation import check_cells, check_extension
 
@@ -28,7 +28,7 @@ class BaseCompletion(RegressorMixin, BaseEstimator, ABC):
         "offset": [StrOptions({"mean", "additive"}), None],
         "scale": ["boolean"],
         "handle_unknown": [StrOptions({"error", "offset"})],
-        "rank_tol": [Interval(Real, 0, 1, closed="both")],
+        "rank_tol": [Interval(Real, 0, 1, closed="left")],
         "random_state": ["random_state"],
     }
     _doc_link_module = "sktf"
@@ -52,6 +52,8 @@ class BaseCompletion(RegressorMixin, BaseEstimator, ABC):
 
     def _components(self, factors, shape, stored, offset):
         """Return the attributes that describe the completed tensor; factors in data units."""
+        if len(factors) == 2:  # only singular triplets are unique
+            factors = svd_factors(*factors)
         order = descending(factors)
         factors = [np.ascontiguousarray(factor[:, order]) for factor in factors]
         return {
@@ -86,13 +88,14 @@ class BaseCompletion(RegressorMixin, BaseEstimator, ABC):
         -------
         y : ndarray of shape (n_cells,)
             The offset plus ``sum_r prod_n factors_[n][i_n, r]``. With
-            ``handle_unknown="offset"`` a cell with an index outside ``shape_`` gets the offset
-            of its known indices alone.
+            ``handle_unknown="offset"`` a cell with an index outside ``shape_``, or with the -1
+            that ``OrdinalEncoder(unknown_value=-1)`` gives, gets the offset of its known indices
+            alone.
 
         Raises
         ------
         ValueError
-            When an index is negative, fractional, or, with ``handle_unknown="error"``, outside
+            When an index is fractional, or, with ``handle_unknown="error"``, negative or outside
             ``shape_``.
         """
         check_is_fitted(self)
@@ -181,6 +184,7 @@ class BaseCompletion(RegressorMixin, BaseEstimator, ABC):
             offset = offset._replace(terms=(*offset.terms[:mode], grown, *offset.terms[mode + 1 :]))
         shape = (*self.shape_[:mode], size, *self.shape_[mode + 1 :])
         vars(self).update(self._components(factors, shape, self._stored, offset))
+        vars(self).pop("_theta", None)  # it does not describe the grown model
         return self
 
     def _solve_rows(self, coords, values, mode, n_rows):

@@ -46,19 +46,19 @@ class CPCompletion(GradientDescentCompletion):
     Parameters
     ----------
     n_components : int, default=None
-        Number R of components; a cap, not the answer. None: as many as the distinct observed
-        cells can tell apart (cells over the sum of the mode sizes), at least 10, at most 30, and
-        never more than the product of all modes but the largest.
+        Number R of components; a cap, not the answer. None: as many as the distinct cells
+        trained on can tell apart (cells over the sum of the mode sizes), at least 10, at most
+        30, and never more than the product of all modes but the largest.
     {shape}
     init : {"auto", "gaussian", "balanced"}, default="auto"
         Start. "gaussian": entries of the factors are N(init_mean, init_scale^2), on the scaled
         data. "balanced": the same, then all vectors of a component get the same norm. "auto":
-        Gaussian starts of zero mean and of positive mean in turn (see ``n_init``).
+        Gaussian starts, of each three one of positive mean and two of zero mean (see ``n_init``).
     init_scale : float, default=None
         Standard deviation of the factor entries. None: grows with the order N so that plateaus
         stay short, ``0.02^(2 / (N - 1))`` for N >= 3; a tenth of the mean in a positive start.
     init_mean : float, default=None
-        Mean of the factor entries. None: 0; in a positive start 0.3, more from order 6 on.
+        Mean of the factor entries. None: 0; in a positive start 0.3, more from order 5 on.
     {descent}
 
     Attributes

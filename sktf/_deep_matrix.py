@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from ._docs import shared
 from ._factorization import Factorization, pack
 from ._gradient import GradientDescentCompletion
-from ._rank import count_above, entropy_rank
+from ._rank import entropy_rank, product_singular_values
 from ._schedule import Start
 from ._sides import matrix_groups
 
@@ -266,36 +266,10 @@ class DeepMatrixCompletion(GradientDescentCompletion):
     def _measures(self, factors):
         return {"singular_values": product_singular_values(*factors)}
 
-    def _model_attributes(self, factorization, theta, factors):
-        factors = svd_factors(*factors)
-        values = np.linalg.norm(factors[0], axis=0) * np.linalg.norm(factors[1], axis=0)
-        return {
-            "factors_": factors,
-            "component_norms_": values,
-            "singular_values_": values,
-            "rank_": count_above(values, self.rank_tol),
-            "effective_rank_": entropy_rank(values),
-            "layers_": [layer.copy() for layer in factorization.unpack(theta)],
-        }
+    def _components(self, factors, shape, stored, offset):
+        attributes = super()._components(factors, shape, stored, offset)
+        values = attributes["component_norms_"]
+        return attributes | {"singular_values_": values, "effective_rank_": entropy_rank(values)}
 
-
-def product_singular_values(left, right):
-    """Singular values of ``left @ right.T`` without forming it."""
-    return np.linalg.svd(_core(left) @ _core(right).T, compute_uv=False)
-
-
-def _core(side):
-    """A matrix with the Gram matrix of ``side`` and no more rows than columns."""
-    return np.linalg.qr(side, mode="r") if side.shape[0] > side.shape[1] else side
-
-
-def svd_factors(left, right):
-    """Return factors of ``left @ right.T`` whose components are its singular triplets.
-
-    Each factor carries the square root of the singular value.
-    """
-    q_left, r_left = np.linalg.qr(left)
-    q_right, r_right = np.linalg.qr(right)
-    u, values, vt = np.linalg.svd(r_left @ r_right.T, full_matrices=False)
-    root = np.sqrt(values)
-    return [q_left @ (u * root), q_right @ (vt.T * root)]
+    def _model_attributes(self, factorization, theta):
+        return {"layers_": [layer.copy() for layer in factorization.unpack(theta)]}

@@ -39,8 +39,9 @@ DESCENT = """\
     max_iter : int, default=2000
         Largest number of iterations of each stage of the descent.
     tol : float, default=1e-6
-        The descent has converged when the training loss on the scaled data is below ``tol``, or
-        when a step no longer changes the parameters. A flat stretch is not convergence.
+        The descent has converged when the training loss on the scaled data (with
+        ``scale=False``: in units of y squared) is below ``tol``, or when a step no longer changes
+        the parameters. A flat stretch is not convergence.
     early_stopping : bool or "auto", default="auto"
         Whether to hold cells out and stop on them. "auto": from 100 distinct observed cells on.
         With False a weight w equals w repeated rows.
@@ -57,7 +58,8 @@ DESCENT = """\
     verbose : int, default=0
         Print the loss at every record.
     warm_start : bool, default=False
-        Go on from the previous fit, keeping its offset and scale.
+        Go on from the previous fit, keeping its offset and scale; ``init`` and ``n_init`` then
+        do nothing, and held-out cells are drawn afresh, also from cells it was trained on.
     random_state : int, RandomState instance or None, default=None
         Draws the starts and the held-out cells.
     device : str, default="cpu"
@@ -97,7 +99,7 @@ TRACE = """\
         {measured}, and ``validation_loss`` where cells were held out. Stages of different
         loss follow one another.
     converged_ : bool
-        Whether the last stage ended before ``max_iter``."""
+        Whether the descent met ``tol`` or stopped on held-out cells."""
 
 
 def shared(**extra):

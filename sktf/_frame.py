@@ -24,7 +24,8 @@ class Frame(NamedTuple):
 
     def apply(self, observations):
         """Return observations with cells of the factorization and standardized values."""
-        cells, _ = to_cells(observations.coords, self.shape, self.groups, self.stored)
+        cells, found = to_cells(observations.coords, self.shape, self.groups, self.stored)
+        observations, cells = observations.take(found), cells[found]
         left, scale = observations.values - self.offset.at(observations.coords), self.offset.scale
         values = left / scale if scale else np.zeros_like(left)
         return observations._replace(coords=cells, values=values, shape=self.sizes)

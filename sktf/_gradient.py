@@ -11,16 +11,16 @@ from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from threadpoolctl import threadpool_limits
 
 from ._base import BaseCompletion
 from ._callbacks import CallbackSupportMixin
 from ._frame import cell_numbers, fit_frame
 from ._losses import LOSSES
 from ._objective import check_device, make_objective
-from ._rank import component_norms, descending
+from ._rank import component_norms, descending, product_singular_values
 from ._schedule import Problem, Run, Start, best_run, refit
 from ._steps import STEPS, make_step
+from ._threads import one_blas_thread
 from ._trace import Recorder
 from ._validation import check_held_out, check_observations
 
@@ -71,9 +71,11 @@ class GradientDescentCompletion(CallbackSupportMixin, BaseCompletion):
 
     def _measures(self, factors):
         """Return what the trace holds of the factors (data units) at one record."""
+        if len(factors) == 2:  # of a matrix, only the singular triplets are unique
+            return {"component_norms": product_singular_values(*factors)}
         return {"component_norms": component_norms(factors)}
 
-    def _model_attributes(self, factorization, theta, factors):
+    def _model_attributes(self, factorization, theta):
         """Return the fitted attributes that only this model has."""
         return {}
 
@@ -109,20 +111,36 @@ class GradientDescentCompletion(CallbackSupportMixin, BaseCompletion):
         rng = check_random_state(self.random_state)
         frame = self._frame(observations)
         cells = frame.apply(observations)
-        training, held_out = self._hold_out(cells, given and frame.apply(given), rng)
+        given = self._apply_given(frame, given)
+        training, held_out = self._hold_out(cells, given, rng)
         fitting = _Fitting(self, frame, training, held_out, {"X": X, "y": y})
         with fitting.threads():
             run = self._descend(fitting, rng)
-            if held_out is not None and given is None and self.refit and not run.stopped:
+            if self.refit and given is None and held_out is not None and run.can_go_on:
                 run = fitting.refit(cells, run)
+        self._check_not_diverged(run)
         self._set_fitted(fitting, run)
         return self
 
+    def _check_not_diverged(self, run):
+        if run.status == "diverged":
+            raise ValueError(
+                f"Gradient descent diverged at iteration {run.recorder.iteration} with "
+                f"step={self.step!r}, learning_rate={self.learning_rate}; lower learning_rate "
+                "or use step='adaptive'."
+            )
+
     def _check_given(self, X_val, y_val, shape):
         given = check_held_out(self, X_val, y_val, shape)
-        if given is not None and self.early_stopping is False:
+        if given is not None and not self.early_stopping:
             raise ValueError("X_val and y_val are held out to stop on: set early_stopping=True.")
         return given
+
+    def _apply_given(self, frame, given):
+        held_out = given and frame.apply(given)
+        if held_out is not None and not len(held_out.values):
+            raise ValueError("No cell of X_val lies on a row and a column that X observes.")
+        return held_out
 
     def _frame(self, observations):
         """Fit offset and scale, or keep those of the fit to go on from."""
@@ -143,7 +161,7 @@ class GradientDescentCompletion(CallbackSupportMixin, BaseCompletion):
 
     def _hold_out(self, cells, given, rng):
         """Split off held-out cells: those given, a random share, or None."""
-        if given is not None or self.early_stopping is False:
+        if given is not None or not self.early_stopping:
             return cells, given
         numbers = cell_numbers(cells)
         n_cells = int(numbers.max()) + 1
@@ -186,21 +204,14 @@ class GradientDescentCompletion(CallbackSupportMixin, BaseCompletion):
                 fitting.run(kind, fitting.factorization.start(rng, *start))
                 for kind, start in starts
             ]
-        run = best_run(fitting.problem, runs)
-        if run.status == "diverged":
-            raise ValueError(
-                f"Gradient descent diverged at iteration {run.recorder.iteration} with "
-                f"step={self.step!r}, learning_rate={self.learning_rate}; lower learning_rate "
-                "or use step='adaptive'."
-            )
-        return run
+        return best_run(fitting.problem, runs)
 
     def _set_fitted(self, fitting, run):
         """Set all fitted attributes at once, then warn about how the descent ended."""
         theta = fitting.problem.training.to_numpy(run.theta)
         attributes = fitting.attributes(theta)
         trace = run.recorder.trace()
-        if "component_norms" in trace:
+        if len(fitting.frame.sizes) != 2:
             order = descending(fitting.factorization.forward(theta)[0])
             trace["component_norms"] = trace["component_norms"][:, order]
         attributes.update(
@@ -210,6 +221,7 @@ class GradientDescentCompletion(CallbackSupportMixin, BaseCompletion):
             n_iter_=max(1, run.recorder.iteration),
             converged_=run.status in ("converged", "held_out"),
             _theta=theta,
+            _n_cells=fitting.n_cells,
         )
         vars(self).update(attributes)
         fitting.end(attributes)
@@ -239,8 +251,9 @@ class _Fitting:
 
     def __init__(self, estimator, frame, training, held_out, data):
         self.estimator, self.frame, self.data = estimator, frame, data
-        n_cells = int(cell_numbers(training).max()) + 1
-        self.factorization = estimator._factorization(frame.sizes, n_cells)
+        goes_on = estimator._goes_on()
+        self.n_cells = estimator._n_cells if goes_on else int(cell_numbers(training).max()) + 1
+        self.factorization = estimator._factorization(frame.sizes, self.n_cells)
         if self.factorization.n_parameters > _MAX_PARAMETERS:
             mode = int(np.argmax(frame.sizes))
             raise ValueError(
@@ -268,7 +281,7 @@ class _Fitting:
     def threads(self):
         """Return a context in which products of small matrices stay on one thread."""
         small = self.factorization.n_parameters < _MANY_PARAMETERS
-        return threadpool_limits(1, user_api="blas") if small else nullcontext()
+        return one_blas_thread() if small else nullcontext()
 
     def _factors(self, theta):
         return self.frame.factors(self.factorization.forward(theta)[0])
@@ -286,7 +299,7 @@ class _Fitting:
         """Return the fitted attributes that follow from theta."""
         factors, frame = self._factors(theta), self.frame
         attributes = self.estimator._components(factors, frame.shape, frame.stored, frame.offset)
-        return attributes | self.estimator._model_attributes(self.factorization, theta, factors)
+        return attributes | self.estimator._model_attributes(self.factorization, theta)
 
     def begin(self):
         """Tell the callbacks that the fit begins."""

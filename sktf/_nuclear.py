@@ -11,7 +11,7 @@ from sklearn.utils._param_validation import Interval
 from ._base import BaseCompletion, sum_of_products
 from ._docs import shared
 from ._frame import fit_frame
-from ._rank import count_above, entropy_rank
+from ._rank import entropy_rank
 from ._sides import matrix_groups
 from ._sweeps import distinct_cells
 from ._validation import check_held_out, check_observations
@@ -156,6 +156,15 @@ class NuclearNormCompletion(BaseCompletion):
         self._set_fitted(frame, cells, matrix, n_iter, converged)
         return self
 
+    def _components(self, factors, shape, stored, offset):
+        attributes = super()._components(factors, shape, stored, offset)
+        values = attributes["component_norms_"]
+        return attributes | {
+            "singular_values_": values,
+            "nuclear_norm_": float(values.sum()),
+            "effective_rank_": entropy_rank(values),
+        }
+
     def _solve(self, cells):
         """Return the minimiser over the rows and columns that were observed."""
         numbered = [np.unique(column, return_inverse=True) for column in cells.coords.T]
@@ -181,13 +190,9 @@ class NuclearNormCompletion(BaseCompletion):
         for factor, side, column in zip(factors, (left, right.T), cells.coords.T, strict=True):
             factor[np.unique(column)] = side[:, kept] * roots
         loss = float(np.mean((sum_of_products(factors, cells.coords) - cells.values) ** 2))
-        factors, values = frame.factors(factors), frame.offset.scale * values[kept]
+        factors = frame.factors(factors)
         attributes = self._components(factors, frame.shape, frame.stored, frame.offset)
         attributes.update(
-            rank_=count_above(values, self.rank_tol),
-            singular_values_=values,
-            nuclear_norm_=float(values.sum()),
-            effective_rank_=entropy_rank(values),
             n_iter_=n_iter,
             loss_=loss,
             converged_=converged,

@@ -63,3 +63,25 @@ def entropy_rank(values):
         return 0.0
     p = values / values.sum()
     return float(np.exp(-(p @ np.log(p))))
+
+
+def product_singular_values(left, right):
+    """Singular values of ``left @ right.T`` without forming it."""
+    return np.linalg.svd(_core(left) @ _core(right).T, compute_uv=False)
+
+
+def _core(side):
+    """A matrix with the Gram matrix of ``side`` and no more rows than columns."""
+    return np.linalg.qr(side, mode="r") if side.shape[0] > side.shape[1] else side
+
+
+def svd_factors(left, right):
+    """Return factors of ``left @ right.T`` whose components are its singular triplets.
+
+    Each factor carries the square root of the singular value.
+    """
+    q_left, r_left = np.linalg.qr(left)
+    q_right, r_right = np.linalg.qr(right)
+    u, values, vt = np.linalg.svd(r_left @ r_right.T, full_matrices=False)
+    root = np.sqrt(values)
+    return [q_left @ (u * root), q_right @ (vt.T * root)]

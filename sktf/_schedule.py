@@ -54,6 +54,11 @@ class Run:
         """Whether the user, not the descent, ended it."""
         return self.status in ("callback", "interrupted")
 
+    @property
+    def can_go_on(self):
+        """Whether another stage may follow."""
+        return not self.stopped and self.status != "diverged"
+
     def descend(self, problem, loss, max_iter, *, until=None):
         """Descend on one loss for at most ``max_iter`` iterations; move to the best theta."""
         objective = problem.training.with_loss(loss)
@@ -81,16 +86,24 @@ class Run:
         self.score = inf if self.status == "diverged" else held.loss if held else result.loss
         return self
 
+    def measure(self, problem):
+        """Measure the run by the last loss, which the others were scored by."""
+        last = problem.losses[-1]
+        self.loss = problem.training.with_loss(last).loss(self.theta)
+        held = problem.held_out
+        self.score = held.with_loss(last).loss(self.theta) if held else self.loss
+
 
 def best_run(problem, runs):
     """Race the runs through the schedule and return the one with the best score."""
     finished = []
     for run in _screen(problem, runs):
         for loss in problem.losses:
-            if not run.stopped and run.status != "diverged":
+            if run.can_go_on:
                 run.descend(problem, loss, problem.max_iter)
         finished.append(run)
         if run.stopped:
+            run.measure(problem)
             break
     best = min(finished, key=lambda run: max(run.score, _EQUALLY_WELL * problem.tol))
     # Whoever stops one run stops the race: its status is how the winner ended.
@@ -109,6 +122,7 @@ def _screen(problem, runs):
         if run.stopped:
             best = min(runs[: number + 1], key=lambda run: run.score)
             best.status = run.status
+            best.measure(problem)
             return [best]
     runs = sorted(runs, key=lambda run: run.score)
     first = list({run.kind: run for run in reversed(runs)}.values())

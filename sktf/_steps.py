@@ -5,13 +5,20 @@ A step is a pair of functions, ``init(theta, gradient) -> state`` and
 """
 
 from dataclasses import dataclass
-from math import sqrt
+from math import inf, sqrt
 from typing import Any, NamedTuple
 
 
 def norm(vector):
     """Euclidean norm as a Python float."""
-    return sqrt(float((vector * vector).sum()))
+    square = float((vector * vector).sum())
+    if 1e-30 < square < 1e30:
+        return sqrt(square)
+    # In single precision squares may have under- or overflowed.
+    peak = float(abs(vector).max())
+    if not 0 < peak < inf:
+        return peak
+    return peak * sqrt(float(((vector / peak) ** 2).sum()))
 
 
 class _AdaptiveState(NamedTuple):

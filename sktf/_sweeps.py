@@ -18,8 +18,9 @@ def distinct_cells(observations):
     """
     numbers = cell_numbers(observations)
     first = np.unique(numbers, return_index=True)[1]
-    weights = np.bincount(numbers, observations.weights)
-    values = np.bincount(numbers, observations.weights * observations.values) / weights
+    share = observations.weights / observations.weights.max()
+    weights = np.bincount(numbers, share)
+    values = np.bincount(numbers, share * observations.values) / weights
     weights = weights / weights.mean()
     return observations._replace(coords=observations.coords[first], values=values, weights=weights)
 

@@ -1,6 +1,5 @@
 """The only module that reads a user's X and y: arrays in, trusted coordinates out."""
 
-from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -54,13 +53,17 @@ def check_held_out(estimator, X_val, y_val, shape):
 def check_cells(estimator, X, shape, handle_unknown):
     """Turn the X of ``predict`` into coordinates and a mask of the indices inside ``shape``.
 
-    The mask has the shape of the coordinates; an index outside is replaced by 0.
+    The mask has the shape of the coordinates; an index outside is replaced by 0, also a negative
+    one where ``handle_unknown`` is "offset".
     """
     X = validate_data(estimator, X, reset=False)
-    coords = _check_coordinates(estimator, X)
+    negative = np.zeros(X.shape, bool)
+    if handle_unknown == "offset" and X.dtype.kind in "if":
+        negative = X < 0  # what OrdinalEncoder(unknown_value=-1) makes of a new label
+    coords = _check_coordinates(estimator, np.where(negative, 0, X))
     if handle_unknown == "error":
         _check_range(coords, shape)
-    known = coords < np.asarray(shape)
+    known = (coords < np.asarray(shape)) & ~negative
     return np.where(known, coords, 0), known
 
 
@@ -166,19 +169,3 @@ def _check_range(coords, shape, name="X"):
             f"{shape[mode]}. Give every mode its full size with the parameter shape, or, for "
             "predict, set handle_unknown='offset'."
         )
-
-
-def group_modes(shape, groups):
-    """Sizes of the sides that arise when the modes of each group are read as one.
-
-    Raises
-    ------
-    ValueError
-        When a side has more cells than an int64 can number.
-    """
-    sizes = tuple(prod(shape[mode] for mode in group) for group in groups)
-    if max(sizes) > 2**62:
-        raise ValueError(
-            f"row_modes cuts shape={shape} into sides of {sizes} cells, more than can be numbered."
-        )
-    return sizes

@@ -8,7 +8,8 @@ import pytest
 import tensorly as tl
 
 from sktf import DeepMatrixCompletion
-from sktf._deep_matrix import MatrixFactorization, product_singular_values, svd_factors
+from sktf._deep_matrix import MatrixFactorization
+from sktf._rank import product_singular_values, svd_factors
 
 cut_off = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 DEPTHS = [1, 2, 3, 4]

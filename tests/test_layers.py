@@ -23,6 +23,7 @@ LAYERS = [
         "_sides",
         "_steps",
         "_tensorly",
+        "_threads",
         "_validation",
         "_descent",
     ],
@@ -30,7 +31,7 @@ LAYERS = [
     ["_base", "_gradient"],
     ["_cp", "_deep_cp", "_deep_matrix"],
     ["_sweeps", "_als", "_nuclear"],
-    ["datasets", "metrics", "dynamics", "plotting"],
+    ["datasets", "metrics", "plotting"],
 ]
 # Who may import what, of the packages that not everybody may.
 OWNERS = {
