@@ -329,7 +329,7 @@ def test_ctrl_c_after_some_progress_keeps_it(small_tensor):
 
 
 def test_ctrl_c_inside_the_objective(small_tensor, monkeypatch):
-    """Ctrl-C in the middle of a gradient is met like any other."""
+    """Ctrl-C in the middle of a gradient keeps theta as it was, and its squared loss."""
     from sktf._objective import FusedObjective
 
     original, n_calls = FusedObjective.__call__, []
@@ -341,7 +341,11 @@ def test_ctrl_c_inside_the_objective(small_tensor, monkeypatch):
     monkeypatch.setattr(FusedObjective, "__call__", impatient)
     with pytest.warns(ConvergenceWarning, match="Interrupted"):
         model = recorded(early_stopping=False).fit(*small_tensor)
-    assert len(n_calls) == 20 and model.loss_ == model.loss_curve_.min()
+    X, y = small_tensor
+    assert len(n_calls) == 20
+    # Rounding alone: the loss of the scaled data, of another order of sums.
+    expected = np.mean((model.predict(X) - y) ** 2) / model.scale_**2
+    np.testing.assert_allclose(model.loss_, expected, rtol=1e-9)
 
 
 def test_stand_in_for_older_scikit_learn(small_tensor, monkeypatch):
