@@ -56,7 +56,8 @@ class CPCompletion(GradientDescentCompletion):
         Gaussian starts, of each three one of positive mean and two of zero mean (see ``n_init``).
     init_scale : float, default=None
         Standard deviation of the factor entries. None: grows with the order N so that plateaus
-        stay short, ``0.02^(2 / (N - 1))`` for N >= 3; a tenth of the mean in a positive start.
+        stay short, ``0.02^(2 / (N - 1))`` for N >= 3; in a positive start a tenth of the
+        default mean.
     init_mean : float, default=None
         Mean of the factor entries. None: 0; in a positive start 0.3, more from order 5 on.
     {descent}

@@ -95,7 +95,7 @@ class DeepCPCompletion(GradientDescentCompletion):
         Start. "gaussian": entries of the vectors are N(init_mean, init_scale^2) on the scaled
         data, those of a matrix the same over ``sqrt(d_n)``: all blocks of a mode have the same
         expected Frobenius norm. "balanced": the same, then all blocks of a component get the
-        same norm. "auto": Gaussian starts of zero mean and of positive mean in turn.
+        same norm. "auto": Gaussian starts, of each three one of positive mean.
     init_scale : float, default=None
         Standard deviation of the vector entries. None: grows with order and depth.
     init_mean : float, default=None

@@ -131,7 +131,7 @@ class DeepMatrixCompletion(GradientDescentCompletion):
         of RMS ``init_scale / sqrt(n)`` (n the geometric mean of the sides). "balanced": a
         Gaussian product of entry RMS ``init_scale`` with
         ``W_{j+1}^T W_{j+1} = W_j W_j^T``. "identity": each layer ``init_scale^(1/N) I``.
-        "auto": Gaussian starts of zero mean and of positive mean in turn.
+        "auto": Gaussian starts, of each three one of positive mean.
     init_scale : float, default=None
         Scale of the end-to-end product. None: 1e-4.
     init_mean : float, default=None

@@ -79,7 +79,8 @@ FITTED = """\
     offset_terms_ : tuple of ndarray
         Additive terms, one array per mode; empty unless ``offset="additive"``.
     scale_ : float
-        RMS the values were divided by; 0 where the offset left nothing, and ``rank_`` is 0.
+        RMS the values were divided by, 1 with ``scale=False``; 0 where the offset left nothing,
+        and ``rank_`` is 0.
     shape_ : tuple of int
         Mode sizes.
     n_features_in_ : int

@@ -616,7 +616,7 @@ def load_digits_tensor():
     Notes
     -----
     The test set of "Optical Recognition of Handwritten Digits" of the UCI Machine Learning
-    Repository (E. Alpaydin, C. Kaynak, 1998), CC BY 4.0.
+    Repository (E. Alpaydin, C. Kaynak, 1998).
 
     Examples
     --------

@@ -5,6 +5,7 @@ from math import isfinite, prod, sqrt
 import numpy as np
 from sklearn.utils import check_random_state
 
+from sktf._rank import component_norms as norms_of_components
 from sktf._rank import entropy_rank
 from sktf._tensorly import masked_cp_als
 from sktf.datasets import dense_from_factors
@@ -266,7 +267,7 @@ def component_norms(factors):
         raise ValueError(
             f"factors has shapes {shapes}; pass matrices with one column for each component."
         )
-    return np.prod([np.linalg.norm(factor, axis=0) for factor in factors], axis=0)
+    return norms_of_components(factors)
 
 
 def als_tensor_rank(tensor, *, tol=1e-3, mse_tol=None, n_init=5, n_sweeps=1000, random_state=None):
