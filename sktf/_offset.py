@@ -6,6 +6,11 @@ import numpy as np
 from scipy.sparse import csr_array, diags_array
 from scipy.sparse.linalg import lsqr
 
+# "auto" takes the mean off where it exceeds this many standard deviations: a component that holds
+# such a level has converged, relative to it, before the rest is worth a step. Below, components
+# hold it as well as an offset does, and one that multiplies needs it.
+_LEVEL = 10
+
 
 class Offset(NamedTuple):
     """``level + sum_n terms[n][i_n]``, in data units, and ``scale``, the RMS of what is left.
@@ -27,12 +32,16 @@ class Offset(NamedTuple):
 
 
 def fit_offset(observations, kind, scale):
-    """Fit the offset ``kind`` (None, "mean" or "additive"); ``scale`` is True or False."""
+    """Fit the offset ``kind`` (None, "auto", "mean" or "additive"); ``scale`` is a bool."""
     coords, values, weights, _ = observations
     # In units of a power of two near the largest value, no square over- or underflows.
     unit = 2.0 ** (np.frexp(np.abs(values).max())[1] - 1)
     values = values / unit
-    level = float(np.average(values, weights=weights)) if kind is not None else 0.0
+    mean = float(np.average(values, weights=weights))
+    if kind == "auto":
+        std = np.sqrt(np.average((values - mean) ** 2, weights=weights))
+        kind = "mean" if np.abs(mean) > _LEVEL * std else None
+    level = mean if kind is not None else 0.0
     terms = _additive_terms(observations, values - level) if kind == "additive" else ()
     left = values - Offset(level, terms, 1.0).at(coords)
     # Differences of equal values leave rounding errors, nothing to descend on.

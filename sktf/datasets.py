@@ -1,6 +1,7 @@
 """Truths to recover, ways to observe them, and real tensors: numpy arrays in and out.
 
-Cells are sampled and held out by one mechanism, the groups of `entry_groups`, drawn whole.
+Cells are sampled and held out by one mechanism, the groups of `entry_groups`, drawn whole. Real
+tensors come with tensorly, the digits with scikit-learn.
 """
 
 from numbers import Integral
@@ -9,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils import check_consistent_length, check_random_state
 
+from sktf._frame import row_numbers
 from sktf._tensorly import load_bundled
 
 
@@ -18,7 +20,7 @@ class Entries(NamedTuple):
     Attributes
     ----------
     X : ndarray of shape (n_observed, n_modes)
-        Indices of the cells, int64.
+        Indices of the cells, int64; the loaders list them in C order: shuffle before making folds.
     y : ndarray of shape (n_observed,)
         Their values, float64.
     shape : tuple of int
@@ -47,10 +49,8 @@ def make_low_rank(
     component_weights : array-like of shape (R,), default=None
         Relative norms of the components. None: as drawn.
     norm : float, default=None
-        Frobenius norm of the tensor. None: the square root of the number of cells, that is, cells
-        of root mean square 1.
+        Frobenius norm of the tensor. None: such that the cells have RMS 1.
     random_state : int, RandomState instance or None, default=None
-        Source of the factors.
 
     Returns
     -------
@@ -104,9 +104,7 @@ def _draw_factor(distribution, n, rank, rng):
         "heavy_tailed": lambda size: rng.standard_t(3, size),
     }
     if distribution not in draws:
-        raise ValueError(
-            f"distribution is {distribution!r}; pass one of {[*draws, 'orthonormal']}."
-        )
+        raise ValueError(f"distribution is {distribution!r}; pass one of {[*draws, 'orthonormal']}")
     return draws[distribution]((n, rank))
 
 
@@ -115,8 +113,7 @@ def dense_from_factors(factors):
 
     Parameters
     ----------
-    factors : list of ndarray of shape (n_m, R)
-        One factor matrix for each mode.
+    factors : list of N ndarrays of shape (n_m, R)
 
     Returns
     -------
@@ -125,7 +122,6 @@ def dense_from_factors(factors):
 
     Examples
     --------
-    >>> import numpy as np
     >>> from sktf.datasets import dense_from_factors
     >>> dense_from_factors([np.array([[1.0], [2.0]]), np.array([[3.0], [4.0]])])
     array([[3., 4.],
@@ -143,7 +139,6 @@ def entry_groups(X, *, pattern="cells", mode=None, block_shape=None):
     Parameters
     ----------
     X : array-like of shape (n_entries, n_modes)
-        Indices of cells.
     pattern : {"cells", "fibers", "blocks"}, default="cells"
         What is one group. "cells": each cell by itself. "fibers": the cells that differ in the
         index of `mode` only, a whole series over that mode. "blocks": the cells in one box of a
@@ -160,28 +155,20 @@ def entry_groups(X, *, pattern="cells", mode=None, block_shape=None):
     ndarray of shape (n_entries,)
         Labels 0, 1, ...; repeated rows of one cell share theirs.
 
+    See Also
+    --------
+    sktf.model_selection.CellKFold : Folds of such groups; likewise FiberKFold and BlockKFold.
+
     Examples
     --------
-    Cross-validation on whole fibers takes them as ``groups``:
-
-    >>> import numpy as np
-    >>> from sklearn.model_selection import GroupKFold
     >>> from sktf.datasets import entry_groups
-    >>> X = np.argwhere(np.ones((3, 4)))
-    >>> groups = entry_groups(X, pattern="fibers", mode=1)
-    >>> train, test = next(GroupKFold(n_splits=3).split(X, groups=groups))
-    >>> np.unique(X[test, 0]).size
-    1
+    >>> entry_groups([[0, 0], [2, 1], [0, 3]], pattern="fibers", mode=1).tolist()
+    [0, 1, 0]
     """
     X = _index_array(X)
-    labels = np.zeros(len(X), dtype=np.int64)
-    for column, side in zip(X.T, _sides(X.shape[1], pattern, mode, block_shape), strict=True):
-        if side is not None:
-            boxes = column // side
-            # Numbering anew at each mode keeps labels below the number of rows.
-            codes = labels * (boxes.max(initial=0) + 1) + boxes
-            labels = np.unique(codes, return_inverse=True)[1]
-    return labels
+    sides = _sides(X.shape[1], pattern, mode, block_shape)
+    apart = [m for m, side in enumerate(sides) if side is not None]
+    return row_numbers(X[:, apart] // [sides[m] for m in apart])
 
 
 def _sides(n_modes, pattern, mode, block_shape):
@@ -234,29 +221,24 @@ def sample_entries(
     tensor : array-like of shape (n_1, ..., n_N)
         The truth. Cells that are NaN, or masked in a masked array, are never drawn.
     size : int or float
-        How many of the known cells to draw: their number, or as a float their share. Whole groups
-        are drawn until they hold as many cells, so fibers and blocks may bring some more.
+        How many of the known cells to draw: their number, or as a float their share. The last
+        group drawn may exceed it.
     pattern, mode, block_shape
-        What is drawn as a whole, see `entry_groups`. The default draws cells uniformly without
-        replacement.
+        What is drawn as a whole, see `entry_groups`: by default single cells, uniformly.
     noise : float, default=0.0
-        Standard deviation of the Gaussian noise, relative to the root mean square of the known
-        cells.
+        Standard deviation of the Gaussian noise, relative to the RMS of the known cells.
     random_state : int, RandomState instance or None, default=None
         Source of the draw. From one int, a larger `size` draws a superset of the cells.
 
     Returns
     -------
-    X : ndarray of shape (n_observed, n_modes)
-        Indices of the cells, in random order, so that unshuffled folds do no harm.
-    y : ndarray of shape (n_observed,)
-        Their values.
+    X, y : ndarray of shape (n_observed, n_modes) and (n_observed,)
+        Cells and values in random order, so that unshuffled folds do no harm.
 
     Examples
     --------
-    >>> from sktf.datasets import make_low_rank, sample_entries
-    >>> tensor, factors = make_low_rank((10, 10, 10), rank=2, random_state=0)
-    >>> X, y = sample_entries(tensor, 0.2, noise=0.1, random_state=0)
+    >>> from sktf.datasets import sample_entries
+    >>> X, y = sample_entries(np.ones((10, 10, 10)), 0.2, noise=0.1, random_state=0)
     >>> X.shape, y.shape
     ((200, 3), (200,))
     """
@@ -273,40 +255,32 @@ def sample_entries(
 def split_entries(
     X, y, test_size=0.25, *, pattern="cells", mode=None, block_shape=None, random_state=None
 ):
-    """Hold out some of the observed cells, as `sample_entries` draws them.
-
-    Repeated rows of one cell stay together, so no held-out cell is seen in training.
+    """Hold out some of the observed cells; all rows of one cell stay together.
 
     Parameters
     ----------
     X : array-like of shape (n_observed, n_modes)
         Indices of the observed cells.
     y : array-like of shape (n_observed,)
-        Their values.
     test_size : int or float, default=0.25
         How many rows to hold out: their number, or as a float their share. The last group drawn
         may exceed it.
     pattern, mode, block_shape
         What is held out as a whole, see `entry_groups`.
     random_state : int, RandomState instance or None, default=None
-        Source of the draw.
 
     Returns
     -------
-    X_train, X_test : ndarray of shape (n_rows, n_modes)
-        Indices, in random order.
-    y_train, y_test : ndarray of shape (n_rows,)
-        Their values.
+    X_train, X_test, y_train, y_test : ndarray
+        Rows of X and y, in random order.
 
     Examples
     --------
     >>> from sktf.datasets import load_il2, split_entries
-    >>> X, y, shape = load_il2()
-    >>> X_train, X_test, y_train, y_test = split_entries(
-    ...     X, y, 0.5, pattern="fibers", mode=2, random_state=0
-    ... )
-    >>> X_train.shape, X_test.shape
-    ((2400, 4), (2400, 4))
+    >>> X, y, _ = load_il2()
+    >>> parts = split_entries(X, y, 0.5, pattern="fibers", mode=2, random_state=0)
+    >>> [len(part) for part in parts]
+    [2400, 2400, 2400, 2400]
     """
     X, y = _index_array(X), np.asarray(y)
     check_consistent_length(X, y)
@@ -330,14 +304,11 @@ def entries_from_dense(array):
 
     Returns
     -------
-    X : ndarray of shape (n_observed, n_modes)
-        Indices of the known cells, in C order.
-    y : ndarray of shape (n_observed,)
-        Their values.
+    X, y : ndarray of shape (n_observed, n_modes) and (n_observed,)
+        Indices and values of the known cells, in C order.
 
     Examples
     --------
-    >>> import numpy as np
     >>> from sktf.datasets import entries_from_dense
     >>> X, y = entries_from_dense([[1.0, np.nan], [0.0, 2.0]])
     >>> X.tolist(), y.tolist()
@@ -359,11 +330,9 @@ def dense_from_entries(X, y, shape, *, fill_value=np.nan):
     Parameters
     ----------
     X : array-like of shape (n_entries, n_modes)
-        Indices of cells.
     y : array-like of shape (n_entries,)
         Values; a cell named by several rows gets their mean.
     shape : tuple of int
-        Size of each mode.
     fill_value : float, default=nan
         What the other cells get.
 
@@ -411,7 +380,6 @@ def make_ratings(n_users=300, n_items=200, n_ratings=6000, *, rank=3, noise=0.5,
     Parameters
     ----------
     n_users, n_items : int, default=300 and 200
-        Sizes of the two modes.
     n_ratings : int, default=6000
         Number of distinct rated cells, at most a quarter of all.
     rank : int, default=3
@@ -419,7 +387,6 @@ def make_ratings(n_users=300, n_items=200, n_ratings=6000, *, rank=3, noise=0.5,
     noise : float, default=0.5
         Standard deviation of a rating about its expectation, in stars, before rounding.
     random_state : int, RandomState instance or None, default=None
-        Source of all draws.
 
     Returns
     -------
@@ -487,24 +454,18 @@ def load_il2():
     Returns
     -------
     Entries
-        ``X, y, shape`` with 4,800 cells, in C order: shuffle before making folds.
-
-    Notes
-    -----
-    Comes with tensorly under the MIT licence, copyright 2021 The Regents of the University of
-    California.
+        ``X, y, shape`` with 4,800 cells.
 
     References
     ----------
     .. [1] B. Orcutt-Jahns et al., "Multivalency enhances the specificity of Fc-cytokine fusions",
-       bioRxiv 2021.
+       bioRxiv 2021. MIT licence, copyright 2021 The Regents of the University of California.
 
     Examples
     --------
     >>> from sktf.datasets import load_il2
-    >>> X, y, shape = load_il2()
-    >>> X.shape, shape
-    ((4800, 4), (13, 4, 12, 8))
+    >>> load_il2().shape
+    (13, 4, 12, 8)
     """
     return _as_entries(load_bundled("il2"))
 
@@ -520,16 +481,13 @@ def load_kinetic():
     Returns
     -------
     Entries
-        ``X, y, shape`` with 459,046 cells, in C order: shuffle before making folds.
-
-    Notes
-    -----
-    Comes with tensorly; its makers release it for public use and ask for a citation of [1]_.
+        ``X, y, shape`` with 459,046 cells.
 
     References
     ----------
     .. [1] R. P. H. Nikolajsen, K. S. Booksh, A. M. Hansen, R. Bro, "Quantifying catecholamines
-       using multi-way kinetic modelling", Analytica Chimica Acta 475, 2003.
+       using multi-way kinetic modelling", Analytica Chimica Acta 475, 2003. For public use; its
+       makers ask for this citation.
 
     Examples
     --------
@@ -549,19 +507,15 @@ def load_covid19_serology():
     Returns
     -------
     Entries
-        ``X, y, shape`` with 28,908 cells, in C order: shuffle before making folds.
-
-    Notes
-    -----
-    Comes with tensorly under the MIT licence, copyright 2022 The Regents of the University of
-    California.
+        ``X, y, shape`` with 28,908 cells.
 
     References
     ----------
     .. [1] T. Zohar et al., "Compromised humoral functional evolution tracks with SARS-CoV-2
        mortality", Cell 183, 2020.
     .. [2] Z. C. Tan et al., "Tensor-structured decomposition improves systems serology analysis",
-       Molecular Systems Biology 17, 2021.
+       Molecular Systems Biology 17, 2021. MIT licence, copyright 2022 The Regents of the
+       University of California.
 
     Examples
     --------
@@ -581,17 +535,13 @@ def load_indian_pines():
     Returns
     -------
     Entries
-        ``X, y, shape`` with 4,205,000 cells (135 MB), in C order: shuffle before making folds.
-
-    Notes
-    -----
-    Comes with tensorly under CC BY 3.0.
+        ``X, y, shape`` with 4,205,000 cells (135 MB).
 
     References
     ----------
     .. [1] M. F. Baumgardner, L. L. Biehl, D. A. Landgrebe, "220 Band AVIRIS Hyperspectral Image
        Data Set: June 12, 1992 Indian Pine Test Site 3", Purdue University Research Repository,
-       2015, doi:10.4231/R7RX991C.
+       2015, doi:10.4231/R7RX991C. CC BY 3.0.
 
     Examples
     --------
@@ -611,12 +561,12 @@ def load_digits_tensor():
     Returns
     -------
     Entries
-        ``X, y, shape`` with 115,008 cells, in C order: shuffle before making folds.
+        ``X, y, shape`` with 115,008 cells.
 
-    Notes
-    -----
-    The test set of "Optical Recognition of Handwritten Digits" of the UCI Machine Learning
-    Repository (E. Alpaydin, C. Kaynak, 1998).
+    References
+    ----------
+    .. [1] E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", test set, UCI
+       Machine Learning Repository, 1998.
 
     Examples
     --------
@@ -630,5 +580,4 @@ def load_digits_tensor():
 
 
 def _as_entries(tensor):
-    """Return the known cells of a dense tensor."""
     return Entries(*entries_from_dense(tensor), tensor.shape)

@@ -1,4 +1,4 @@
-"""Displays in scikit-learn's manner; the only module that imports matplotlib, and only to draw.
+"""Displays in scikit-learn's manner; matplotlib is imported only to draw.
 
 For observed against predicted values scikit-learn's own display is re-exported:
 ``PredictionErrorDisplay.from_estimator(model, X, y, kind="actual_vs_predicted")``.
@@ -7,27 +7,36 @@ For observed against predicted values scikit-learn's own display is re-exported:
 import numpy as np
 from sklearn.isotonic import isotonic_regression
 from sklearn.metrics import PredictionErrorDisplay
-from sklearn.utils._optional_dependencies import check_matplotlib_support
-from sklearn.utils.validation import check_is_fitted
 
-__all__ = ["FactorsDisplay", "PredictionErrorDisplay", "TrajectoryDisplay"]
+from ._agreement import AgreementDisplay
+from ._plotting import BLUE, DASHED, GRAY, INK, ORANGE, Display, check_fitted, make_axes
+from ._rank_curve import RankCurveDisplay
+from ._slice_display import SliceDisplay
+
+__all__ = [
+    "AgreementDisplay",
+    "FactorsDisplay",
+    "PredictionErrorDisplay",
+    "RankCurveDisplay",
+    "SliceDisplay",
+    "TrajectoryDisplay",
+]
 
 _X_LABELS = {"iteration": "Iteration", "time": "Gradient-flow time (sum of step sizes)"}
 _Y_LABELS = {"component_norms": "Component norm", "singular_values": "Singular value"}
 _HEADINGS = {"component_norms": "component", "singular_values": "index"}
-_BLUE, _ORANGE, _INK, _GRAY = "#0072B2", "#D55E00", "#333333", "#BDBDBD"
 # A component earns a colour when its peak passes this share of the largest peak.
 _VISIBLE = 0.05
 # Up to this many records or indices, each is drawn as a mark of its own.
 _FEW = 15
 
 
-class TrajectoryDisplay:
+class TrajectoryDisplay(Display):
     """Components and loss over the course of a fit.
 
     The upper panel has one line per component or singular value; those that grow are coloured
     and numbered from 0, as the columns of ``factors_``, and the others are gray. The lower panel
-    has the training loss and, where there is one, the validation loss, on a log scale.
+    has the loss on a log scale.
 
     Parameters
     ----------
@@ -39,30 +48,22 @@ class TrajectoryDisplay:
 
     Attributes
     ----------
-    axes_ : ndarray of shape (2,)
-        The upper and the lower matplotlib Axes.
+    axes_ : ndarray of shape (2,) of matplotlib Axes
     figure_ : matplotlib Figure
-        The figure that holds them.
     lines_ : list of matplotlib Line2D
         One line per component, in the order of the trace's columns.
     truth_lines_ : list of matplotlib Line2D
-        One dashed line per true value.
+        One per true value.
     loss_lines_ : list of matplotlib Line2D
         The training loss and, where there is one, the validation loss.
 
-    See Also
-    --------
-    FactorsDisplay : The factors where the trajectory ended.
-
     Examples
     --------
-    >>> from sktf import CPCompletion
-    >>> from sktf.datasets import make_low_rank, sample_entries
-    >>> from sktf.plotting import TrajectoryDisplay
-    >>> truth, factors = make_low_rank((8, 8, 8), 2, random_state=0)
-    >>> X, y = sample_entries(truth, 0.5, random_state=0)
+    >>> from sktf import CPCompletion, datasets, plotting
+    >>> tensor, _ = datasets.make_low_rank((8, 8, 8), 2, random_state=0)
+    >>> X, y = datasets.sample_entries(tensor, 0.5, random_state=0)
     >>> model = CPCompletion(random_state=0).fit(X, y)
-    >>> display = TrajectoryDisplay.from_estimator(model, x_scale="log")
+    >>> display = plotting.TrajectoryDisplay.from_estimator(model, x_scale="log")
     >>> display.axes_[1].get_xlabel()
     'Iteration'
     """
@@ -79,24 +80,20 @@ class TrajectoryDisplay:
         ----------
         estimator : estimator instance
             A fitted estimator with a ``trace_``.
-        truth : array-like of shape (n_true,), default=None
-            True norms or singular values, drawn as dashed horizontal lines.
-        **options
-            The parameters of :meth:`plot`.
+        truth, **options
+            As for the display, and for :meth:`plot`.
 
         Returns
         -------
-        display : TrajectoryDisplay
+        TrajectoryDisplay
             The display, drawn.
 
         Raises
         ------
-        sklearn.exceptions.NotFittedError
-            If the estimator is not fitted.
         ValueError
-            If the estimator has no ``trace_``, or as in :meth:`plot`.
+            If the estimator is not fitted or has no ``trace_``, or as in :meth:`plot`.
         """
-        _check_fitted(estimator, "trace_")
+        check_fitted(estimator, "trace_")
         return cls(trace=estimator.trace_, truth=truth).plot(**options)
 
     def plot(self, ax=None, *, against="iteration", x_scale="linear", n_highlighted=10):
@@ -112,8 +109,8 @@ class TrajectoryDisplay:
             Scale of the horizontal axis. The log scale is linear below the first positive
             record, so that a record at zero stays visible.
         n_highlighted : int, default=10
-            At most this many components are coloured: the largest by peak, where the peak is
-            above 5 % of the largest peak of all.
+            At most this many components are coloured: those of the highest peaks, above 5 % of
+            the highest of all.
 
         Returns
         -------
@@ -125,12 +122,12 @@ class TrajectoryDisplay:
         ValueError
             If an option is unknown, or the trace lacks an array or has fewer than two records.
         """
-        check_matplotlib_support(f"{type(self).__name__}.plot")
         quantity = _check_trace(self.trace, against, x_scale)
         x = np.asarray(self.trace[against], dtype=float)
         style = {"marker": "o", "markersize": 3} if x.size <= _FEW else {}
-        axes = _make_axes(ax, (2, 1), (6.4, 5.2), height_ratios=(3, 2), sharex=True)
-        self.axes_, self.figure_ = axes[:, 0], axes[0, 0].figure
+        heights = {"height_ratios": (3, 2), "sharex": True}
+        grid, self.figure_ = make_axes(ax, (2, 1), (6.4, 5.2), **heights)
+        self.axes_ = grid[:, 0]
         self._plot_components(x, quantity, n_highlighted, style)
         self._plot_loss(x, style)
         positive = x[x > 0]
@@ -148,7 +145,7 @@ class TrajectoryDisplay:
         from matplotlib import colormaps
 
         ax, norms = self.axes_[0], np.asarray(self.trace[quantity], dtype=float)
-        self.lines_ = ax.plot(x, norms, color=_GRAY, linewidth=0.8, zorder=1, **style)
+        self.lines_ = ax.plot(x, norms, color=GRAY, linewidth=0.8, zorder=1, **style)
         peaks = np.nan_to_num(norms, posinf=0.0).max(axis=0)
         largest = np.argsort(-peaks, kind="stable")[:n_highlighted]
         shown = np.sort(largest[peaks[largest] > _VISIBLE * peaks.max()])
@@ -156,7 +153,7 @@ class TrajectoryDisplay:
         for index, colour in zip(shown, colours, strict=True):
             self.lines_[index].set(color=colour, linewidth=1.8, zorder=3)
         self.truth_lines_ = [
-            ax.axhline(value, color=_INK, linewidth=1.0, linestyle=(0, (4, 3)), zorder=2)
+            ax.axhline(value, zorder=2, **DASHED)
             for value in np.ravel([] if self.truth is None else self.truth)
         ]
         # A little room below zero keeps the components that never grew in sight.
@@ -177,7 +174,7 @@ class TrajectoryDisplay:
         ax, names = self.axes_[1], {"loss": "training", "validation_loss": "validation"}
         lines = {
             name: ax.plot(x, np.asarray(self.trace[key], dtype=float), color=colour, **style)[0]
-            for (key, name), colour in zip(names.items(), (_INK, _ORANGE), strict=True)
+            for (key, name), colour in zip(names.items(), (INK, ORANGE), strict=True)
             if key in self.trace
         }
         self.loss_lines_ = list(lines.values())
@@ -188,7 +185,7 @@ class TrajectoryDisplay:
             _label_ends(ax, lines)
 
 
-class FactorsDisplay:
+class FactorsDisplay(Display):
     """Factors of a CP model: one row per component, one column per mode.
 
     Each factor has unit norm and the norm of the component stands at its row. In all modes but
@@ -209,24 +206,16 @@ class FactorsDisplay:
 
     Attributes
     ----------
-    axes_ : ndarray of shape (n_drawn, n_modes)
-        The matplotlib Axes.
+    axes_ : ndarray of shape (n_drawn, n_modes) of matplotlib Axes
     figure_ : matplotlib Figure
-        The figure that holds them.
-
-    See Also
-    --------
-    TrajectoryDisplay : How the components grew.
 
     Examples
     --------
-    >>> from sktf import CPCompletion
-    >>> from sktf.datasets import make_low_rank, sample_entries
-    >>> from sktf.plotting import FactorsDisplay
-    >>> truth, factors = make_low_rank((8, 8, 8), 2, random_state=0)
-    >>> X, y = sample_entries(truth, 0.5, random_state=0)
+    >>> from sktf import CPCompletion, datasets, plotting
+    >>> tensor, _ = datasets.make_low_rank((8, 8, 8), 2, random_state=0)
+    >>> X, y = datasets.sample_entries(tensor, 0.5, random_state=0)
     >>> model = CPCompletion(random_state=0).fit(X, y)
-    >>> display = FactorsDisplay.from_estimator(model, mode_names=["user", "item", "day"])
+    >>> display = plotting.FactorsDisplay.from_estimator(model, mode_names=["user", "item", "day"])
     >>> [ax.get_xlabel() for ax in display.axes_[-1]]
     ['user', 'item', 'day']
     """
@@ -245,10 +234,8 @@ class FactorsDisplay:
         ----------
         estimator : estimator instance
             A fitted estimator with ``factors_``, ``component_norms_`` and ``rank_``.
-        mode_names : sequence of str, default=None
-            Names of the modes; None takes the estimator's ``feature_names_in_``, if any.
-        labels : sequence of (sequence or None), default=None
-            For each mode the labels of its indices, or None to number them.
+        mode_names, labels
+            As for the display; None takes the names of ``feature_names_in_``, if any.
         n_components : int, default=None
             Number of components to draw, the largest first; None for ``rank_``.
         ax : array of n_components x n_modes matplotlib Axes, default=None
@@ -256,25 +243,20 @@ class FactorsDisplay:
 
         Returns
         -------
-        display : FactorsDisplay
+        FactorsDisplay
             The display, drawn.
 
         Raises
         ------
-        sklearn.exceptions.NotFittedError
-            If the estimator is not fitted.
         ValueError
-            If the estimator has no ``factors_``, or as in :meth:`plot`.
+            If the estimator is not fitted or has no ``factors_``, or as in :meth:`plot`.
         """
-        _check_fitted(estimator, "factors_")
+        check_fitted(estimator, "factors_")
         names = getattr(estimator, "feature_names_in_", None) if mode_names is None else mode_names
-        norms = estimator.component_norms_
-        display = cls(
-            factors=estimator.factors_, component_norms=norms, mode_names=names, labels=labels
-        )
-        return display.plot(
-            ax, n_components=estimator.rank_ if n_components is None else n_components
-        )
+        options = {"component_norms": estimator.component_norms_, "labels": labels}
+        n_components = estimator.rank_ if n_components is None else n_components
+        display = cls(factors=estimator.factors_, mode_names=names, **options)
+        return display.plot(ax, n_components=n_components)
 
     def plot(self, ax=None, *, n_components=None):
         """Draw the factors.
@@ -296,15 +278,13 @@ class FactorsDisplay:
         ValueError
             If there are not as many components, names or labels as asked for.
         """
-        check_matplotlib_support(f"{type(self).__name__}.plot")
         units, norms = _normalise(self.factors, n_components)
         if self.component_norms is not None:
             norms = np.asarray(self.component_norms)[: norms.size]
         names, labels = _check_names([len(unit) for unit in units], self.mode_names, self.labels)
         grid = norms.size, len(units)
         figsize = 1.3 + 2.0 * grid[1], 0.8 + 1.1 * grid[0]
-        self.axes_ = _make_axes(ax, grid, figsize, sharex="col", sharey="col")
-        self.figure_ = self.axes_[0, 0].figure
+        self.axes_, self.figure_ = make_axes(ax, grid, figsize, sharex="col", sharey="col")
         for column, unit, name, label in zip(self.axes_.T, units, names, labels, strict=True):
             _plot_mode(column, unit, name, label)
         for row, norm in enumerate(norms):
@@ -312,13 +292,6 @@ class FactorsDisplay:
             self.axes_[row, 0].set_ylabel(text, rotation=0, ha="right", va="center")
         self.figure_.align_xlabels(self.axes_[-1])
         return self
-
-
-def _check_fitted(estimator, attribute):
-    """Raise an error unless the estimator is fitted and has the attribute."""
-    check_is_fitted(estimator)
-    if not hasattr(estimator, attribute):
-        raise ValueError(f"{type(estimator).__name__} has no {attribute} to draw.")
 
 
 def _check_trace(trace, against, x_scale):
@@ -329,15 +302,12 @@ def _check_trace(trace, against, x_scale):
             f"got against={against!r}, x_scale={x_scale!r}."
         )
     quantity = next((name for name in _Y_LABELS if name in trace), None)
-    if quantity is None or against not in trace or "loss" not in trace:
+    n_records = len(trace.get("loss", ()))
+    if quantity is None or against not in trace or n_records < 2:
         raise ValueError(
-            f"A trajectory needs {against!r}, 'loss' and 'component_norms' or 'singular_values'; "
-            f"the trace has {sorted(trace)}."
-        )
-    if len(trace["loss"]) < 2:
-        raise ValueError(
-            f"A trajectory needs at least 2 records; the trace has {len(trace['loss'])}. "
-            "Fit again with a smaller record_every."
+            f"A trajectory needs {against!r}, 'loss' and 'component_norms' or 'singular_values' of "
+            f"at least 2 records; the trace has {n_records} record(s) of {sorted(trace)}. Fit "
+            "again, with a smaller record_every where records are few."
         )
     return quantity
 
@@ -385,11 +355,11 @@ def _plot_mode(axes, unit, name, labels):
     margin = 0.06 * (np.ptp(unit) or 1.0)
     limits = min(unit.min(), 0.0) - margin, max(unit.max(), 0.0) + margin
     for axis, values in zip(axes, unit.T, strict=True):
-        axis.axhline(0, color=_GRAY, linewidth=0.8, zorder=0)
+        axis.axhline(0, color=GRAY, linewidth=0.8, zorder=0)
         if indices.size <= _FEW:
-            axis.bar(indices, values, color=_BLUE)
+            axis.bar(indices, values, color=BLUE)
         else:
-            axis.plot(indices, values, color=_BLUE, linewidth=1.2)
+            axis.plot(indices, values, color=BLUE, linewidth=1.2)
         axis.set_ylim(limits)
         axis.tick_params(labelsize="small")
         axis.locator_params(axis="y", nbins=3)
@@ -400,19 +370,6 @@ def _plot_mode(axes, unit, name, labels):
         ticks = indices[:: -(-indices.size // 12)]
         texts = [str(labels[tick]) for tick in ticks]
         axes[-1].set_xticks(ticks, texts, rotation=90 if len("".join(texts)) > 16 else 0)
-
-
-def _make_axes(ax, grid, figsize, **options):
-    """Return a grid of axes: the given ones, or those of a new figure."""
-    import matplotlib.pyplot as plt
-
-    if ax is None:
-        figure = plt.figure(figsize=figsize, layout="constrained")
-        return figure.subplots(*grid, squeeze=False, **options)
-    axes = np.asarray(ax, dtype=object)
-    if axes.size != grid[0] * grid[1]:
-        raise ValueError(f"ax must hold {grid[0]} x {grid[1]} axes; got {axes.size}.")
-    return axes.reshape(grid)
 
 
 def _label_ends(ax, lines):

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from sktf import CPCompletion
 from sktf._offset import Offset, fit_offset
 from sktf._validation import Observations
+from sktf.datasets import make_low_rank, sample_entries
 
 SHAPE = (6, 4, 5)
 # The additive terms come from an iterative solver that stops at six digits of its residuals.
@@ -51,6 +53,32 @@ def test_an_index_seen_often_keeps_more_of_its_mean():
     offset = fit_offset(observations, "additive", False)
     above = np.array([2.0, -1.0, 0.5]) - values.mean()
     np.testing.assert_allclose(offset.terms[0], above * np.array([1 / 2, 3 / 4, 9 / 10]), **SOLVED)
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, -1e9])
+@pytest.mark.parametrize(
+    ("level", "kind"), [(0.0, None), (9.9, None), (10.1, "mean"), (1e4, "mean")]
+)
+def test_auto_takes_off_a_mean_of_ten_deviations(level, kind, unit):
+    """In any units, and by the weighted mean and deviation."""
+    observations = observe()
+    _, values, weights, _ = observations
+    values = values - np.average(values, weights=weights)
+    values = values / np.sqrt(np.average(values**2, weights=weights)) + level
+    observations = observations._replace(values=unit * values)
+    assert fit_offset(observations, "auto", True) == fit_offset(observations, kind, True)
+
+
+def test_auto_finds_the_signal_under_a_level():
+    """A descent that must hold 1e4 in its components ends before it sees values of size 1."""
+    tensor, _ = make_low_rank((12, 11, 10), 2, random_state=0)
+    X, y = sample_entries(tensor, 0.4, random_state=0)
+    errors = {}
+    for offset in ("auto", None):
+        model = CPCompletion(shape=tensor.shape, offset=offset, n_init=2, random_state=0)
+        errors[offset] = np.sqrt(np.mean((model.fit(X, y + 1e4).to_dense() - 1e4 - tensor) ** 2))
+    # The deviation of the tensor is 1; predicting the mean has error 1.
+    assert errors["auto"] < 0.1 and errors[None] > 1
 
 
 @pytest.mark.parametrize("scale", [True, False])

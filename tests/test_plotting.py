@@ -3,14 +3,25 @@
 import itertools
 import subprocess
 import sys
+from copy import copy
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
-from sktf.plotting import FactorsDisplay, PredictionErrorDisplay, TrajectoryDisplay
+from sktf import CPALSCompletion
+from sktf.datasets import make_low_rank, sample_entries
+from sktf.plotting import (
+    AgreementDisplay,
+    FactorsDisplay,
+    PredictionErrorDisplay,
+    RankCurveDisplay,
+    SliceDisplay,
+    TrajectoryDisplay,
+)
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
@@ -257,6 +268,8 @@ def test_factors_errors(constructor, options, message):
     [
         (TrajectoryDisplay(trace=make_trace()), (2, 1)),
         (FactorsDisplay(factors=make_factors()), (3, 3)),
+        (SliceDisplay(observed=np.eye(3), predicted=np.ones((3, 3))), (1, 3)),
+        (AgreementDisplay(predictions=np.eye(3)), (1, 2)),
     ],
 )
 def test_given_axes_are_used(display, grid):
@@ -269,10 +282,160 @@ def test_given_axes_are_used(display, grid):
         display.plot(axes.ravel()[0])
 
 
-@pytest.mark.parametrize("display", [TrajectoryDisplay, FactorsDisplay])
-def test_from_estimator_needs_a_fitted_estimator(display):
+@pytest.mark.parametrize(
+    ("display", "data"),
+    [
+        (TrajectoryDisplay, ()),
+        (FactorsDisplay, ()),
+        (SliceDisplay, ([[0, 0]], [1.0])),
+        (RankCurveDisplay, ([[0, 0]], [1.0])),
+        (AgreementDisplay, ([[0, 0]],)),
+    ],
+)
+def test_from_estimator_needs_a_fitted_estimator(display, data):
     """Unfitted estimators, and those with nothing to draw, are told apart."""
     with pytest.raises(NotFittedError):
-        display.from_estimator(Fitted())
-    with pytest.raises(ValueError, match="Fitted has no (trace|factors)_ to draw"):
-        display.from_estimator(Fitted().fit(offset_=1.0))
+        display.from_estimator(Fitted(), *data)
+    with pytest.raises(ValueError, match="Fitted has no .*_ to draw"):
+        display.from_estimator(Fitted().fit(offset_=1.0), *data)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """Return a rank-2 tensor, cells of it, and ALS fitted to them: exact to a small tolerance."""
+    truth, _ = make_low_rank((6, 5, 4), 2, random_state=0)
+    X, y = sample_entries(truth, 0.8, random_state=0)
+    table = pd.DataFrame(X, columns=["user", "item", "day"])
+    model = CPALSCompletion(4, shape=truth.shape, n_init=4, solver="sparse", random_state=0)
+    return truth, table, y, model.set_params(n_components=2).fit(table, y)
+
+
+@pytest.mark.parametrize(("modes", "at"), [((0, 1), (3,)), ((2, 0), (1,))])
+def test_slice_panels_are_the_data(fitted, modes, at):
+    """Observed cells in place, all cells predicted, their difference; the rest is missing."""
+    truth, table, y, model = fitted
+    display = SliceDisplay.from_estimator(model, table, y, modes=modes, at=at)
+    other = ({0, 1, 2} - set(modes)).pop()
+    here = table.iloc[:, other].to_numpy() == at[0]
+    sheet = np.moveaxis(truth, (*modes, other), (0, 1, 2))[:, :, at[0]]
+    observed, predicted, residual = (image.get_array() for image in display.images_)
+    places = tuple(table.iloc[here, list(modes)].to_numpy().T)
+    assert (~np.ma.getmaskarray(observed)).sum() == here.sum()
+    assert_array_equal(observed[places], y[here])
+    assert_allclose(predicted, model.to_dense().transpose(*modes, other)[:, :, at[0]])
+    assert_allclose(residual[places], (observed - predicted)[places], atol=1e-12)
+    assert_allclose(predicted[places], sheet[places], atol=0.05)
+    names = [table.columns[m] for m in modes]
+    assert [display.axes_[0].get_ylabel(), display.axes_[0].get_xlabel()] == names
+    assert display.figure_.get_suptitle() == f"{table.columns[other]} = {at[0]}"
+
+
+def test_slice_colours():
+    """Missing cells have one colour, in no palette; panels share a scale, residuals centre it."""
+    observed = [[1.0, np.nan], [3.0, 2.0]]
+    display = SliceDisplay.from_predictions(observed, [[1.5, 9.0], [2.0, 2.0]])
+    first, second, third = display.images_
+    assert first.get_clim() == second.get_clim() == (1.0, 3.0)
+    assert third.get_clim() == (-1.0, 1.0)
+    for image in (first, third):
+        gray = image.cmap(np.ma.masked_invalid([np.nan]))[0]
+        assert len(set(gray[:3])) == 1
+        assert not np.isclose(image.cmap(np.linspace(0, 1, 256)), gray, atol=0.02).all(axis=1).any()
+
+
+def test_slice_defaults_to_the_one_with_most_rows(fitted):
+    """Of the slices over the first two modes; a matrix has but one."""
+    _, table, y, model = fitted
+    display = SliceDisplay.from_estimator(model, table, y)
+    count = table["day"].value_counts().max()
+    assert (~np.ma.getmaskarray(display.images_[0].get_array())).sum() == count
+    matrix = CPALSCompletion(1, n_init=1, random_state=0).fit(np.argwhere(np.ones((3, 2))), y[:6])
+    display = SliceDisplay.from_estimator(matrix, np.argwhere(np.ones((3, 2))), y[:6])
+    assert display.images_[0].get_array().shape == (3, 2) and display.title is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"modes": (0, 0)}, r"modes is \(0, 0\); pass two"),
+        ({"modes": (0, 3)}, "modes 0 to 2"),
+        ({"at": (4,)}, r"at is \(4,\); .* sizes \(4,\)"),
+        ({"at": ()}, "one index for each"),
+    ],
+)
+def test_slice_errors(fitted, options, message):
+    """What does not fit the tensor is named."""
+    _, table, y, model = fitted
+    with pytest.raises(ValueError, match=message):
+        SliceDisplay.from_estimator(model, table, y, **options)
+    with pytest.raises(ValueError, match="same shape"):
+        SliceDisplay.from_predictions(np.ones((2, 2)), np.ones((2, 3)))
+
+
+def test_rank_curve_is_the_error_of_truncated_models(fitted):
+    """Parallel halves of a component are kept or dropped together; all kept is the model."""
+    truth, table, y, model = fitted
+    factors = [factor.copy() for factor in model.factors_]
+    halves = copy(model)
+    halves.factors_ = [np.hstack([f, f[:, :1]]) * [*np.ones(2), 1.0] for f in factors]
+    halves.factors_[0][:, [0, 2]] /= 2
+    X = table.to_numpy()
+    for estimator in (model, halves):
+        display = RankCurveDisplay.from_estimator(estimator, table, y)
+        errors = display.line_.get_ydata()
+        assert_array_equal(display.line_.get_xdata(), [0, 1, 2])
+        for k in range(3):
+            part = np.einsum("ir,jr,kr->ijk", *[f[:, :k] for f in factors])[tuple(X.T)]
+            assert_allclose(errors[k], np.sqrt(np.mean((part - y) ** 2)) / y.std(), rtol=1e-9)
+        assert display.rank_line_.get_xdata()[0] == model.rank_ == 2
+
+
+def test_rank_curve_of_a_search():
+    """Mean and deviation for each number of components, the best where others vary too."""
+    results = {
+        "param_cp__n_components": np.ma.array([4, 2, 2, 4], dtype=object),
+        "param_cp__scale": np.ma.array([True, True, False, False], dtype=object),
+        "mean_test_score": np.array([0.5, 0.7, 0.6, 0.9]),
+        "std_test_score": np.array([0.1, 0.2, 0.3, 0.4]),
+    }
+    display = RankCurveDisplay.from_cv_results(results, param="cp__n_components", score_name="R2")
+    assert_array_equal(display.line_.get_xydata(), [[2, 0.7], [4, 0.9]])
+    (band,) = display.ax_.collections
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert_allclose([heights.min(), heights.max()], [0.5, 1.3])
+    assert display.ax_.get_ylabel() == "R2" and display.rank_line_ is None
+    with pytest.raises(ValueError, match=r"no numbers param_n_components.*'cp__n_components'"):
+        RankCurveDisplay.from_cv_results(results)
+    with pytest.raises(ValueError, match="one score for each"):
+        RankCurveDisplay(n_components=[1, 2], scores=[1.0]).plot()
+
+
+def test_agreement_is_correlation_and_norms(fitted):
+    """numpy's correlations, and each member's norms and held-out error."""
+    _, table, _, model = fitted
+    other = copy(model)
+    other.factors_ = [factor[::-1] for factor in model.factors_]
+    members = [model, other, model]
+    ensemble = Fitted().fit(estimators_=members, validation_scores_=np.array([0.1, 0.2, 0.3]))
+    display = AgreementDisplay.from_estimator(ensemble, table)
+    bare = table.to_numpy()
+    every = [np.einsum("ir,jr,kr->ijk", *m.factors_)[tuple(bare.T)] for m in members]
+    assert_allclose(display.image_.get_array(), np.corrcoef(every), atol=1e-12)
+    for line, member in zip(display.lines_, members, strict=True):
+        assert_array_equal(line.get_ydata(), member.component_norms_)
+    labels = [label.get_text() for label in display.axes_[0].get_yticklabels()]
+    assert labels == ["0: 0.1", "1: 0.2", "2: 0.3"]
+    written = np.array([float(text.get_text()) for text in display.axes_[0].texts])
+    assert_allclose(written, np.corrcoef(every).ravel(), atol=0.0051)
+
+
+def test_agreement_of_odd_members():
+    """Constant predictions correlate with nothing; many members go without numbers; counts fit."""
+    display = AgreementDisplay.from_predictions([[1.0, 1.0], [1.0, 2.0]])
+    assert_allclose(display.image_.get_array(), [[0, 0], [0, 1]], atol=1e-12)
+    many = AgreementDisplay.from_predictions(np.random.RandomState(0).standard_normal((12, 5)))
+    assert not many.axes_[0].texts
+    with pytest.raises(ValueError, match="2 members"):
+        AgreementDisplay(predictions=np.eye(2), validation_scores=[1.0]).plot()
+    with pytest.raises(ValueError, match="members by cells"):
+        AgreementDisplay(predictions=np.ones(3)).plot()

@@ -1,0 +1,153 @@
+"""Held-out error against the number of components: what each of them is worth."""
+
+from copy import copy
+
+import numpy as np
+
+from ._plotting import BLUE, DASHED, Display, check_fitted, make_axes
+from ._rank import merged_groups
+from .metrics import normalized_rmse
+
+
+class RankCurveDisplay(Display):
+    """Held-out error, or score, against the number of components.
+
+    Parameters
+    ----------
+    n_components : array-like of shape (n_points,)
+        Numbers of components.
+    scores : array-like of shape (n_points,)
+        The error or score of each.
+    scores_std : array-like of shape (n_points,), default=None
+        Standard deviations over folds, drawn as a band.
+    rank : int, default=None
+        The rank found, drawn as a dashed vertical line.
+    score_name : str, default="Score"
+        What the scores are.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    line_ : matplotlib Line2D
+        The curve.
+    rank_line_ : matplotlib Line2D or None
+        The rank found.
+
+    Examples
+    --------
+    >>> from sktf import CPCompletion, datasets, plotting
+    >>> tensor, _ = datasets.make_low_rank((9, 8, 7), 2, random_state=0)
+    >>> X, y = datasets.sample_entries(tensor, 0.6, random_state=0)
+    >>> X, X_test, y, y_test = datasets.split_entries(X, y, random_state=0)
+    >>> model = CPCompletion(shape=tensor.shape, random_state=0).fit(X, y)
+    >>> display = plotting.RankCurveDisplay.from_estimator(model, X_test, y_test)
+    >>> display.ax_.get_ylabel()
+    'NRMSE'
+    """
+
+    def __init__(self, *, n_components, scores, scores_std=None, rank=None, score_name="Score"):
+        self.n_components = n_components
+        self.scores = scores
+        self.scores_std = scores_std
+        self.rank = rank
+        self.score_name = score_name
+
+    @classmethod
+    def from_estimator(cls, estimator, X, y, *, ax=None):
+        """Draw the error of a fitted estimator when only its largest components are kept.
+
+        Parallel components are merged first, as for ``rank_``. A curve that is flat from
+        ``rank_`` on says that what lies beyond neither helps nor harms.
+
+        Parameters
+        ----------
+        estimator : estimator instance
+            A fitted completion estimator.
+        X : array-like of shape (n_cells, n_modes)
+            Cells, best those held out from the fit.
+        y : array-like of shape (n_cells,)
+            Their values.
+        ax : matplotlib Axes, default=None
+            Where to draw; None draws on a new figure.
+
+        Returns
+        -------
+        RankCurveDisplay
+            The display, drawn: the NRMSE for 0, 1, ... components.
+
+        Raises
+        ------
+        ValueError
+            If the estimator is not fitted.
+        """
+        check_fitted(estimator, "factors_")
+        groups, _ = merged_groups(estimator.factors_)
+        kept, errors = copy(estimator), []
+        for k in range(len(groups) + 1):
+            columns = np.concatenate([np.empty(0, int), *groups[:k]])
+            kept.factors_ = [factor[:, columns] for factor in estimator.factors_]
+            errors.append(normalized_rmse(y, kept.predict(X)))
+        options = {"rank": estimator.rank_, "score_name": "NRMSE"}
+        return cls(n_components=np.arange(len(errors)), scores=errors, **options).plot(ax)
+
+    @classmethod
+    def from_cv_results(cls, cv_results, *, param="n_components", score_name="Score", ax=None):
+        """Draw the mean test score of a search over the number of components.
+
+        Parameters
+        ----------
+        cv_results : dict
+            The ``cv_results_`` of a ``GridSearchCV``. Where other parameters vary too, the best
+            mean score for each number of components is drawn.
+        param : str, default="n_components"
+            Name of the parameter, in a pipeline with the name of the step.
+        score_name : str, default="Score"
+            What the scores are.
+        ax : matplotlib Axes, default=None
+            Where to draw; None draws on a new figure.
+
+        Returns
+        -------
+        RankCurveDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ValueError
+            If the search did not vary ``param``, or not over numbers.
+        """
+        values = np.ma.getdata(cv_results.get(f"param_{param}", [None]))
+        if any(value is None for value in values):
+            searched = [name[6:] for name in cv_results if name.startswith("param_")]
+            raise ValueError(
+                f"cv_results_ has no numbers param_{param}; pass the name of a parameter that "
+                f"was searched over numbers, one of {searched}."
+            )
+        mean, numbers = np.asarray(cv_results["mean_test_score"]), np.unique(values.astype(int))
+        best = [max(np.flatnonzero(values == n), key=lambda i: mean[i]) for n in numbers]
+        std = np.asarray(cv_results["std_test_score"])[best]
+        options = {"scores": mean[best], "scores_std": std, "score_name": score_name}
+        return cls(n_components=numbers, **options).plot(ax)
+
+    def plot(self, ax=None):
+        x, scores = np.asarray(self.n_components), np.asarray(self.scores, dtype=float)
+        if x.shape != scores.shape:
+            raise ValueError(
+                f"n_components has shape {x.shape} and scores {scores.shape}; pass one score for "
+                "each number of components."
+            )
+        grid, self.figure_ = make_axes(ax, (1, 1), (5.0, 3.4))
+        ax = self.ax_ = grid[0, 0]
+        (self.line_,) = ax.plot(x, scores, color=BLUE, marker="o", markersize=4)
+        if self.scores_std is not None:
+            std = np.asarray(self.scores_std)
+            ax.fill_between(x, scores - std, scores + std, color=BLUE, alpha=0.2, lw=0)
+        self.rank_line_ = None
+        if self.rank is not None:
+            self.rank_line_ = ax.axvline(self.rank, label=f"rank_ = {self.rank}", **DASHED)
+            ax.legend(handles=[self.rank_line_], frameon=False, fontsize="small")
+        ax.set(xlabel="Number of components", ylabel=self.score_name)
+        ax.locator_params(axis="x", integer=True)
+        ax.spines[["top", "right"]].set_visible(False)
+        return self

@@ -1,0 +1,235 @@
+"""Cross-validation over cells, fibers and blocks: scikit-learn splitters on rows of indices.
+
+All three deal whole groups of ``datasets.entry_groups`` to the folds, so that no held-out cell is
+seen in training. The columns of X are indices, or labels, which are numbered in sorted order.
+"""
+
+from abc import abstractmethod
+
+import numpy as np
+from scipy.sparse import csr_array
+from sklearn.model_selection import BaseCrossValidator
+from sklearn.preprocessing import OrdinalEncoder
+from sklearn.utils import check_random_state
+
+from sktf.datasets import entry_groups
+
+__all__ = ["BlockKFold", "CellKFold", "FiberKFold"]
+
+
+class _GroupedKFold(BaseCrossValidator):
+    """K folds of whole groups of cells."""
+
+    def __init__(self, n_splits, random_state):
+        if not isinstance(n_splits, int | np.integer) or n_splits < 2:
+            raise ValueError(f"n_splits is {n_splits!r}; pass a whole number of folds, 2 or more.")
+        self.n_splits = n_splits
+        self.random_state = random_state
+
+    @abstractmethod
+    def _groups(self, X):
+        """Return the label of the group of each row of an index table."""
+
+    def get_n_splits(self, X=None, y=None, groups=None):
+        """Return the number of folds.
+
+        Parameters
+        ----------
+        X, y, groups : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        int
+            ``n_splits``.
+        """
+        return int(self.n_splits)
+
+    def _iter_test_indices(self, X=None, y=None, groups=None):
+        table = _index_table(X)
+        labels = self._groups(table)
+        n_groups = int(labels.max(initial=-1)) + 1
+        if n_groups < self.n_splits:
+            raise ValueError(
+                f"n_splits={self.n_splits}, but the {len(table)} rows of X make only {n_groups} "
+                "group(s) that are held out whole; lower n_splits, or choose smaller groups."
+            )
+        folds = _deal(labels, self.n_splits, check_random_state(self.random_state))
+        folds = _spread(folds, _membership(table, labels), self.n_splits)[labels]
+        for fold in range(self.n_splits):
+            yield np.flatnonzero(folds == fold)
+
+
+def _index_table(X):
+    """Return X as whole numbers; labels become those that ``OrdinalEncoder`` gives them."""
+    table = np.asarray(X)
+    if table.dtype.kind == "f" and np.array_equal(table, np.trunc(table)):
+        return table.astype(np.int64)
+    return table if table.dtype.kind in "iu" else OrdinalEncoder(dtype=np.int64).fit_transform(X)
+
+
+def _deal(labels, n_folds, rng):
+    """Return a fold for each group: of every ``n_folds`` in order of size each fold gets one."""
+    sizes = np.bincount(labels)
+    order = rng.permutation(len(sizes))
+    order = order[np.argsort(-sizes[order], kind="stable")]
+    rounds = rng.random_sample((len(sizes) // n_folds + 1, n_folds)).argsort(axis=1)
+    folds = np.empty(len(sizes), np.int64)
+    folds[order] = rounds.ravel()[: len(sizes)]
+    return folds
+
+
+def _membership(table, labels):
+    """Return a 0-1 matrix, groups by indices: which groups have a cell at an index of a mode."""
+    columns, n_indices = [], 0
+    for column in table.T:
+        seen, codes = np.unique(column, return_inverse=True)
+        columns.append(n_indices + codes)
+        n_indices += len(seen)
+    rows = np.tile(labels, table.shape[1])
+    shape = int(labels.max()) + 1, n_indices
+    matrix = csr_array((np.ones(rows.size, np.int64), (rows, np.concatenate(columns))), shape=shape)
+    matrix.sum_duplicates()
+    matrix.data[:] = 1
+    return matrix
+
+
+def _spread(folds, membership, n_folds):
+    """Move groups so that each index of two groups or more is trained on in every fold.
+
+    An index whose groups all share a fold would be unknown when that fold is held out. One of
+    its groups moves, to where it brings fewest other indices into that state, and these come
+    next; where no arrangement exists a bounded number of moves ends the search.
+    """
+    sizes = np.bincount(folds, minlength=n_folds)
+    of_index = membership.T.tocsr()
+    counts = of_index @ np.eye(n_folds, dtype=np.int64)[folds]
+    totals = counts.sum(axis=1)
+    together = list(np.flatnonzero((totals > 1) & (counts.max(axis=1) == totals)))
+    last = None
+    for _ in range(100 + 10 * len(together)):
+        if not together:
+            break
+        index = together.pop()
+        if counts[index].max() < totals[index]:
+            continue  # an earlier move has spread it
+        moves = []
+        for group in _row(of_index, index):
+            touched = _row(membership, group)
+            harm = (counts[touched] == totals[touched, None] - 1) & (totals[touched, None] > 1)
+            to = min(
+                set(range(n_folds)) - {folds[group]}, key=lambda f: (harm[:, f].sum(), sizes[f])
+            )
+            moves.append((group == last, harm[:, to].sum(), group, to, touched[harm[:, to]]))
+        _, _, last, to, harmed = min(moves, key=lambda move: move[:4])
+        together.extend(harmed)
+        for change, fold in ((-1, folds[last]), (1, to)):
+            counts[_row(membership, last), fold] += change
+            sizes[fold] += change
+        folds[last] = to
+    return folds
+
+
+def _row(matrix, number):
+    """Return the columns of the ones in a row of a sparse matrix."""
+    return matrix.indices[matrix.indptr[number] : matrix.indptr[number + 1]]
+
+
+class CellKFold(_GroupedKFold):
+    """K folds of cells; all rows of one cell stay together.
+
+    Cells are shuffled and dealt evenly. Where an index of a mode has two cells or more, they do
+    not all share a fold if that can be, so that it is trained on in every fold.
+
+    Parameters
+    ----------
+    n_splits : int, default=5
+        Number of folds, 2 or more and no more than there are cells.
+    random_state : int, RandomState instance or None, default=None
+
+    See Also
+    --------
+    sktf.datasets.split_entries : One split.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import cross_val_score
+    >>> from sktf import CPALSCompletion, datasets
+    >>> from sktf.model_selection import CellKFold
+    >>> tensor, _ = datasets.make_low_rank((9, 8, 7), rank=1, random_state=0)
+    >>> X, y = datasets.sample_entries(tensor, 0.4, random_state=0)
+    >>> model = CPALSCompletion(1, shape=tensor.shape, random_state=0)
+    >>> cross_val_score(model, X, y, cv=CellKFold(3, random_state=0)).round(3).tolist()
+    [1.0, 1.0, 1.0]
+    """
+
+    def __init__(self, n_splits=5, *, random_state=None):
+        super().__init__(n_splits, random_state)
+
+    def _groups(self, X):
+        return entry_groups(X)
+
+
+class FiberKFold(_GroupedKFold):
+    """K folds of fibers: cells that differ in the index of one mode only are held out together.
+
+    What remains is learned from other fibers: the forecast of whole series, or of all doses of
+    an assay, is harder than that of scattered cells. Fibers are shuffled and dealt, the longest
+    first, so that folds have about equally many rows.
+
+    Parameters
+    ----------
+    n_splits : int, default=5
+        Number of folds, 2 or more and no more than there are fibers.
+    mode : int
+        The mode along which fibers run, from 0.
+    random_state : int, RandomState instance or None, default=None
+
+    Examples
+    --------
+    >>> from sktf.model_selection import FiberKFold
+    >>> X = np.argwhere(np.ones((3, 4)))
+    >>> train, test = next(FiberKFold(3, mode=1, random_state=0).split(X))
+    >>> X[test].tolist()
+    [[0, 0], [0, 1], [0, 2], [0, 3]]
+    """
+
+    def __init__(self, n_splits=5, *, mode, random_state=None):
+        super().__init__(n_splits, random_state)
+        self.mode = mode
+
+    def _groups(self, X):
+        return entry_groups(X, pattern="fibers", mode=self.mode)
+
+
+class BlockKFold(_GroupedKFold):
+    """K folds of boxes of a regular grid, held out whole as a gap in the data would be.
+
+    Neighbours of a held-out cell are held out too, so that the score doesn't profit from
+    interpolation between them. Boxes are shuffled and dealt, the fullest first.
+
+    Parameters
+    ----------
+    n_splits : int, default=5
+        Number of folds, 2 or more and no more than there are boxes.
+    block_shape : tuple of int or None
+        Sides of the boxes, one for each mode; None for a side that spans the whole mode.
+    random_state : int, RandomState instance or None, default=None
+
+    Examples
+    --------
+    Three days in a row, for all sensors:
+
+    >>> from sktf.model_selection import BlockKFold
+    >>> X = np.argwhere(np.ones((2, 9)))
+    >>> train, test = next(BlockKFold(3, block_shape=(None, 3), random_state=0).split(X))
+    >>> np.unique(X[test, 1]).tolist()
+    [0, 1, 2]
+    """
+
+    def __init__(self, n_splits=5, *, block_shape, random_state=None):
+        super().__init__(n_splits, random_state)
+        self.block_shape = block_shape
+
+    def _groups(self, X):
+        return entry_groups(X, pattern="blocks", block_shape=self.block_shape)
