@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ._kernels import lexicographic
 from ._offset import Offset, fit_offset
 from ._sides import find_sides, to_cells
 
@@ -25,7 +26,8 @@ class Frame(NamedTuple):
     def apply(self, observations):
         """Return observations with cells of the factorization and standardized values."""
         cells, found = to_cells(observations.coords, self.shape, self.groups, self.stored)
-        observations, cells = observations.take(found), cells[found]
+        if not found.all():
+            observations, cells = observations.take(found), cells[found]
         left, scale = observations.values - self.offset.at(observations.coords), self.offset.scale
         values = left / scale if scale else np.zeros_like(left)
         return observations._replace(coords=cells, values=values, shape=self.sizes)
@@ -45,8 +47,16 @@ def fit_frame(observations, groups, offset, scale):
 
 def cell_numbers(observations):
     """Return a number for each observation, the same for the same cell, from 0 up."""
-    numbers = np.zeros(len(observations.coords), np.int64)
-    for column in observations.coords.T:
-        pairs = numbers * (int(column.max()) + 1) + column
-        numbers = np.unique(pairs, return_inverse=True)[1]
+    return row_numbers(observations.coords)
+
+
+def row_numbers(table):
+    """Return a number for each row of non-negative integers, the same for equal rows."""
+    sequence = lexicographic(list(table.T))
+    new = np.zeros(len(table), bool)
+    for column in table.T:
+        column = column[sequence]
+        new[1:] |= column[1:] != column[:-1]
+    numbers = np.empty(len(table), np.int64)
+    numbers[sequence] = np.cumsum(new)
     return numbers

@@ -11,6 +11,8 @@ from . import _kernels
 # Multiplications that make one block worth a thread of its own.
 _BLOCK_WORK = 2**19
 _MAX_BLOCKS = 8
+# Cells whose products are held at once where they are not summed on the fly.
+_CHUNK = 2**16
 
 
 def make_objective(factorization, observations, loss, *, device, dtype):
@@ -45,14 +47,23 @@ def _sorted_rows(factorization, observations):
     """
     starts = np.concatenate([[0], np.cumsum(factorization.shape)])
     modes = np.argsort(factorization.shape, kind="stable")
-    rows = (observations.coords + starts[:-1])[:, modes]
-    order = np.lexsort(rows.T[::-1])
-    weights = observations.weights[order]
-    return rows[order].astype(np.int32), observations.values[order], weights / weights.sum(), starts
+    columns = [observations.coords[:, mode] for mode in modes]
+    sequence = _kernels.lexicographic(columns)
+    rows = np.empty((len(sequence), len(modes)), np.int32)
+    for n, mode in enumerate(modes):
+        np.add(columns[n][sequence], starts[mode], out=rows[:, n], casting="same_kind")
+    weights = observations.weights[sequence]
+    weights /= weights.sum()
+    return rows, observations.values[sequence], weights, starts
 
 
 class FusedObjective:
     """The objective on the CPU: compiled passes over blocks of cells.
+
+    A gradient takes ``(6 n_observed + 5 runs) R`` operations, runs being those of equal leading
+    rows. Two dense products over a split of the modes take ``6 prod(shape) R`` at a rate up to five
+    times that of the pass: at 10^4 cells, a fifth of them seen, R = 1000, both take 1 ms. So one
+    kernel serves all orders and densities met in completion.
 
     The cells are cut into blocks by the size of the problem alone, each with a gradient buffer
     of its own, and the buffers are added in block order: the result has the same bits for any
@@ -117,6 +128,22 @@ class FusedObjective:
         self._stack(theta)
         return float(sum(self._map(self._block_loss, range(len(self._gradients)))))
 
+    def terms(self, factors):
+        """Return what each cell adds to the loss of given factors (NumPy, any width)."""
+        return _terms(factors, *self._cells, self.loss_function)
+
+
+def _terms(factors, rows, values, weights, loss):
+    stacked = np.concatenate(factors)
+    terms = np.empty(len(values))
+    for start in range(0, len(values), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        products = stacked[rows[part, 0]]
+        for column in rows[part, 1:].T:
+            products *= stacked[column]
+        terms[part] = weights[part] * loss.value(products.sum(axis=1) - values[part])
+    return terms
+
 
 def _block_edges(rows, n_rows, n_components):
     """Cut the cells into a power of two of equal blocks, from the size of the problem alone."""
@@ -171,3 +198,8 @@ class TorchObjective:
         """Return the loss alone."""
         with self._torch.no_grad():
             return self._loss(theta).item()
+
+    def terms(self, factors):
+        """Return what each cell adds to the loss of given factors (NumPy, any width)."""
+        cells = (self.to_numpy(array) for array in (self._rows, self._values, self._weights))
+        return _terms(factors, *cells, self.loss_function)

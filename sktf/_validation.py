@@ -12,7 +12,7 @@ MAX_ROWS = 2**27
 class Observations(NamedTuple):
     """Observed cells of a tensor.
 
-    ``coords`` (n_observed, n_modes) int64, ``values`` and ``weights`` (n_observed,) float64,
+    ``coords`` (n_observed, n_modes) int32, ``values`` and ``weights`` (n_observed,) float64,
     ``shape`` the mode sizes.
     """
 
@@ -32,10 +32,13 @@ def check_observations(estimator, X, y, sample_weight, shape):
     coords = _check_coordinates(estimator, X)
     weights = _check_weights(sample_weight, X)
     present = weights > 0
-    shape = _check_shape(shape, coords[present])
     # A row of weight zero is absent: its indices are neither read nor complained about.
-    _check_range(np.where(present[:, None], coords, 0), shape)
-    return Observations(coords[present], y[present].astype(np.float64), weights[present], shape)
+    if not present.all():
+        _check_range(np.where(present[:, None], coords, 0), _check_shape(shape, coords[present]))
+        coords, y, weights = coords[present], y[present], weights[present]
+    shape = _check_shape(shape, coords)
+    _check_range(coords, shape)
+    return Observations(coords, y.astype(np.float64, copy=False), weights, shape)
 
 
 def check_held_out(estimator, X_val, y_val, shape):
@@ -92,7 +95,7 @@ def _is_int(number):
 
 
 def _check_coordinates(estimator, X, source="X"):
-    """Return X as int64: no negative, fractional or absurdly large index."""
+    """Return X as int32: no negative, fractional or absurdly large index."""
     name = type(estimator).__name__
     if X.dtype.kind not in "biuf":
         raise ValueError(
@@ -106,14 +109,13 @@ def _check_coordinates(estimator, X, source="X"):
             f"{name} needs whole-number indices in {source}; row {row} has {X[row, mode]} in "
             f"mode {mode}. Encode labels first, e.g. with OrdinalEncoder."
         )
-    too_large = X > MAX_INDEX
-    if too_large.any():
-        row, mode = np.argwhere(too_large)[0]
+    if X.max(initial=0) > MAX_INDEX:
+        row, mode = np.argwhere(X > MAX_INDEX)[0]
         raise ValueError(
             f"Row {row} of {source} holds index {X[row, mode]} in mode {mode}, more than "
             f"{MAX_INDEX}; encode that column first, e.g. with OrdinalEncoder."
         )
-    return X.astype(np.int64)
+    return X.astype(np.int32, copy=False)
 
 
 def _check_weights(sample_weight, X):
@@ -161,9 +163,8 @@ def _check_sizes(sizes):
 
 def _check_range(coords, shape, name="X"):
     """Raise where an index reaches past the size of its mode."""
-    outside = coords >= np.asarray(shape)
-    if outside.any():
-        row, mode = np.argwhere(outside)[0]
+    if (coords.max(axis=0, initial=0) >= np.asarray(shape)).any():
+        row, mode = np.argwhere(coords >= np.asarray(shape))[0]
         raise ValueError(
             f"Row {row} of {name} has index {coords[row, mode]} in mode {mode}, which has size "
             f"{shape[mode]}. Give every mode its full size with the parameter shape, or, for "

@@ -4,12 +4,16 @@ The definitions are written here once more, densely and by einsum, from the docu
 of theta; nothing of ``forward`` or ``pullback`` is used.
 """
 
+import os
+import subprocess
+import sys
 from math import inf, prod
 from string import ascii_lowercase
 
 import numpy as np
 import pytest
 import torch
+from joblib import Parallel, delayed, parallel_config
 
 from sktf import _objective
 from sktf._cp import CPFactorization
@@ -208,6 +212,105 @@ def test_bits_do_not_depend_on_the_number_of_threads(monkeypatch, dtype):
             loss, gradient = objective(at)
             results.add((loss, objective.loss(at), gradient.tobytes()))
     assert len(results) == 1
+
+
+# Fits whose gradient is cut into blocks, and one that multiplies matrices of many parameters.
+_FITS = """
+import hashlib, warnings
+import numpy as np
+from sktf import CPCompletion, DeepMatrixCompletion
+warnings.simplefilter("ignore")
+rng = np.random.default_rng(0)
+X = np.stack(np.unravel_index(rng.choice(40**3, 20_000, replace=False), (40,) * 3), axis=1)
+y = (rng.standard_normal(40)[X] + 1).prod(axis=1) + rng.standard_normal(20_000)
+options = {"shape": (40,) * 3, "n_init": 1, "max_iter": 12, "random_state": 0}
+models = [
+    CPCompletion(40, **options),
+    CPCompletion(40, dtype="float32", **options),
+    DeepMatrixCompletion(3, **options),
+    DeepMatrixCompletion(3, hidden=700, **options | {"max_iter": 3}),
+]
+for model in models:
+    model.fit(X, y)
+    print(hashlib.sha256(model._theta.tobytes() + model.predict(X).tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.slow
+def test_whole_fits_have_the_same_bits_for_any_number_of_threads():
+    """On 1, 2 and 4 threads of every library, each in a process of its own.
+
+    The last model has over 2**20 parameters, so that its products may use all BLAS threads.
+    """
+    printed = {}
+    for n_threads in (1, 2, 4):
+        names = ("OMP", "OPENBLAS", "MKL", "NUMBA")
+        environment = os.environ | {f"{name}_NUM_THREADS": str(n_threads) for name in names}
+        done = subprocess.run(
+            [sys.executable, "-c", _FITS],
+            env=environment,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        printed[n_threads] = done.stdout.split()
+    assert len(printed[1]) == 4
+    assert printed[1] == printed[2] == printed[4]
+
+
+def _gradient_bytes(factorization, observations, theta):
+    objective = FusedObjective(factorization, observations, LOSSES["huber"])
+    return objective(theta)[1].tobytes()
+
+
+def test_gradients_in_threads_at_once_have_the_same_bits(monkeypatch):
+    """Four objectives of eight blocks at once, each on two threads of its own."""
+    monkeypatch.setattr(_objective, "_BLOCK_WORK", 1)
+    monkeypatch.setattr(_objective.numba_config, "NUMBA_NUM_THREADS", 2)
+    shape, factorization, _ = CASES["cp order 3"]
+    arguments = factorization, observe(shape, 1200), start(factorization)
+    with parallel_config("threading", n_jobs=4):
+        results = Parallel()(delayed(_gradient_bytes)(*arguments) for _ in range(8))
+    assert set(results) == {_gradient_bytes(*arguments)}
+
+
+# Gradients of eight blocks on two threads: here, in forked children, and in workers of loky.
+_PROCESSES = """
+import multiprocessing
+import numpy as np
+from joblib import Parallel, delayed
+from sktf import CPCompletion
+rng = np.random.default_rng(0)
+X = rng.integers(0, 20, (60_000, 3))
+y = rng.standard_normal(60_000)
+
+def fit(_):
+    import warnings
+    warnings.simplefilter("ignore")
+    model = CPCompletion(20, shape=(20,) * 3, n_init=1, max_iter=3, random_state=0)
+    return model.fit(X, y)._theta.tobytes()
+
+if __name__ == "__main__":
+    results = {fit(0)}
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        results |= set(pool.map(fit, range(2), chunksize=1))
+    results |= set(Parallel(2, "loky")(delayed(fit)(0) for _ in range(2)))
+    print(len(results))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_fits_in_forked_and_loky_processes_have_the_same_bits(tmp_path):
+    """A fit before the fork leaves nothing behind that a child would wait for."""
+    script = tmp_path / "fits.py"
+    script.write_text(_PROCESSES)
+    environment = os.environ | {"NUMBA_NUM_THREADS": "2"}
+    command = [sys.executable, str(script)]
+    done = subprocess.run(
+        command, env=environment, check=True, capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.strip() == "1"
 
 
 def test_blocks_add_up_to_the_whole(monkeypatch):
