@@ -8,10 +8,14 @@ _WHERE = {
     "CPCompletion": "_cp",
     "DeepCPCompletion": "_deep_cp",
     "DeepMatrixCompletion": "_deep_matrix",
+    "DeepTuckerCompletion": "_deep_tucker",
+    "HierarchicalCompletion": "_hierarchical",
+    "CompletionEnsemble": "_ensemble",
     "CPALSCompletion": "_als",
     "NuclearNormCompletion": "_nuclear",
+    "CompletionWarning": "_identifiability",
 }
-_MODULES = ("metrics", "datasets", "plotting")
+_MODULES = ("metrics", "datasets", "dynamics", "model_selection", "plotting")
 
 __all__ = [*_WHERE, *_MODULES]
 

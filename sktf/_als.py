@@ -18,6 +18,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from ._base import BaseCompletion
 from ._docs import shared
 from ._frame import fit_frame
+from ._identifiability import warn_far_predictions, warn_under_determined
 from ._sweeps import distinct_cells, mean_squared_error, sparse_als
 from ._tensorly import cells_cp_als
 from ._validation import check_held_out, check_observations
@@ -46,8 +47,7 @@ class CPALSCompletion(BaseCompletion):
     """CP completion by alternating least squares: the explicit baseline.
 
     Minimises ``sum_e w_e (y_e - sum_r prod_n factors[n][i_n, r])^2`` over the observed cells,
-    one mode at a time, from random starts. The number of components is the rank of the model, so
-    that unless it is told it is searched for on held-out cells.
+    one mode at a time, from random starts. The rank is told, or searched for on held-out cells.
 
     Parameters
     ----------
@@ -63,14 +63,13 @@ class CPALSCompletion(BaseCompletion):
         "auto": tensorly where all cells weigh alike and the dense tensor has at most 100,000 cells,
         or at most ten times those observed and takes no more than 4 GiB; else sparse.
     n_init : int, default=10
-        Random starts for each number of components. The best on held-out cells, or without any on
+        Random starts for each number of components; the best on held-out cells, or without any on
         the training loss, is kept.
     {offset}
     max_iter : int, default=300
         Largest number of sweeps over the modes from one start.
     tol : float, default=1e-5
-        A start has converged when the relative error on the observed cells changes by less in one
-        sweep.
+        A start has converged when a sweep changes the relative error on its cells by less.
     validation_fraction : float, default=0.1
         Share of the distinct observed cells that is held out to compare numbers of components.
         The best run then goes on with all cells.
@@ -86,7 +85,7 @@ class CPALSCompletion(BaseCompletion):
     n_components_ : int
         Number R of components that was told or chosen.
     validation_scores_ : dict of ndarray or None
-        ``n_components`` and ``loss``, the mean squared error on held-out cells of the scaled data.
+        ``n_components`` and ``loss``, the mean squared error on held-out cells of the scaled data;
         None when nothing was held out.
     solver_ : str
         The solver that ran.
@@ -97,10 +96,6 @@ class CPALSCompletion(BaseCompletion):
     converged_ : bool
         Whether the last run ended before ``max_iter``.
 
-    See Also
-    --------
-    CPCompletion : Gradient descent from a small start; finds the rank by itself.
-
     Notes
     -----
     Several rows of one cell count as one, their mean, of their total weight. An index of ``shape``
@@ -108,10 +103,9 @@ class CPALSCompletion(BaseCompletion):
 
     Examples
     --------
-    >>> from sktf import CPALSCompletion
-    >>> from sktf.datasets import make_low_rank, sample_entries
-    >>> tensor, _ = make_low_rank((15, 15, 15), 2, random_state=0)
-    >>> X, y = sample_entries(tensor, 0.2, random_state=0)
+    >>> from sktf import CPALSCompletion, datasets
+    >>> tensor, _ = datasets.make_low_rank((15, 15, 15), 2, random_state=0)
+    >>> X, y = datasets.sample_entries(tensor, 0.2, random_state=0)
     >>> CPALSCompletion(n_init=2, random_state=0).fit(X, y).n_components_
     2
     """
@@ -134,7 +128,7 @@ class CPALSCompletion(BaseCompletion):
         shape=None,
         solver="auto",
         n_init=10,
-        offset=None,
+        offset="auto",
         scale=True,
         max_iter=300,
         tol=1e-5,
@@ -190,10 +184,10 @@ class CPALSCompletion(BaseCompletion):
         observations = distinct_cells(check_observations(self, X, y, sample_weight, self.shape))
         given = check_held_out(self, X_val, y_val, observations.shape)
         rng = check_random_state(self.random_state)
-        frame = fit_frame(
-            observations, self._mode_groups(len(observations.shape)), self.offset, self.scale
-        )
+        groups = self._mode_groups(len(observations.shape))
+        frame = fit_frame(observations, groups, self.offset, self.scale)
         cells = frame.apply(observations)
+        warn_under_determined(cells, frame.groups, 3)
         ranks = self._ranks(cells)
         solver = self._solver(cells, max(ranks))
         training, held_out = self._hold_out(cells, given and frame.apply(given), ranks, rng)
@@ -264,7 +258,7 @@ class CPALSCompletion(BaseCompletion):
 
     def _best_start(self, solver, rank, training, held_out, rng):
         """Return the best of ``n_init`` runs."""
-        runs = [self._run(solver, training, held_out, rank, rng) for _ in range(self.n_init)]
+        runs = (self._run(solver, training, held_out, rank, rng) for _ in range(self.n_init))
         best = min(runs, key=lambda run: run.score)
         if self.verbose:
             where = "training" if held_out is None else "held-out"
@@ -273,11 +267,9 @@ class CPALSCompletion(BaseCompletion):
 
     def _run(self, solver, training, held_out, rank, rng, start=None):
         """Run from a random start, or from factors."""
-        factors, n_iter, converged = _SOLVERS[solver](
-            training, rank, start, rng, self.max_iter, self.tol
-        )
-        score = mean_squared_error(factors, training if held_out is None else held_out)
-        return _Run(factors, n_iter, converged, score if np.isfinite(score) else np.inf)
+        run = _SOLVERS[solver](training, rank, start, rng, self.max_iter, self.tol)
+        score = mean_squared_error(run[0], training if held_out is None else held_out)
+        return _Run(*run, score if np.isfinite(score) else np.inf)
 
     def _set_fitted(self, frame, cells, run, solver, search):
         """Set all fitted attributes at once, then warn if the last run did not converge."""
@@ -303,6 +295,7 @@ class CPALSCompletion(BaseCompletion):
                 ConvergenceWarning,
                 4,
             )
+        warn_far_predictions(self.factors_, frame.offset.scale * np.abs(cells.values).max(), 4)
 
 
 _SOLVERS = {"tensorly": cells_cp_als, "sparse": sparse_als}

@@ -25,7 +25,7 @@ class BaseCompletion(RegressorMixin, BaseEstimator, ABC):
 
     _parameter_constraints: dict = {
         "shape": ["array-like", None],
-        "offset": [StrOptions({"mean", "additive"}), None],
+        "offset": [StrOptions({"auto", "mean", "additive"}), None],
         "scale": ["boolean"],
         "handle_unknown": [StrOptions({"error", "offset"})],
         "rank_tol": [Interval(Real, 0, 1, closed="left")],
@@ -211,7 +211,7 @@ class BaseCompletion(RegressorMixin, BaseEstimator, ABC):
 def sum_of_products(factors, cells):
     """Return ``sum_r prod_n factors[n][cells[:, n], r]``, a chunk of cells at a time."""
     total = np.empty(len(cells))
-    n_rows = max(1, _CHUNK // factors[0].shape[1])
+    n_rows = max(1, _CHUNK // max(1, factors[0].shape[1]))
     for start in range(0, len(cells), n_rows):
         part = slice(start, start + n_rows)
         total[part] = prod(f[cells[part, n]] for n, f in enumerate(factors)).sum(axis=1)

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval
 
 from ._docs import shared
-from ._factorization import Factorization, default_components, pack
+from ._factorization import Factorization, choose_components, pack, padded
 from ._gradient import GradientDescentCompletion
 from ._schedule import Start
 
@@ -27,6 +27,13 @@ class CPFactorization(Factorization):
         factors = [mean + scale * rng.standard_normal(block) for block in self.blocks]
         return pack(balance(factors) if init == "balanced" else factors)
 
+    @property
+    def most_components(self):
+        return self.n_components
+
+    def embed(self, factors):
+        return pack([padded(factor, self.n_components) for factor in factors])
+
 
 def balance(factors):
     """Rescale the columns of every component to equal norms, keeping their product."""
@@ -46,14 +53,17 @@ class CPCompletion(GradientDescentCompletion):
     Parameters
     ----------
     n_components : int, default=None
-        Number R of components; a cap, not the answer. None: as many as the distinct cells
-        trained on can tell apart (cells over the sum of the mode sizes), at least 10, at most
-        30, and never more than the product of all modes but the largest.
+        Number R of components; a cap, not the answer. None: as many as an ``init`` of arrays
+        has, or else as the distinct cells trained on can tell apart (cells over the sum of the
+        mode sizes), at least 10, at most 30, and never more than the product of all modes but
+        the largest.
     {shape}
-    init : {"auto", "gaussian", "balanced"}, default="auto"
+    init : {"auto", "gaussian", "balanced"} or list of ndarray, default="auto"
         Start. "gaussian": entries of the factors are N(init_mean, init_scale^2), on the scaled
         data. "balanced": the same, then all vectors of a component get the same norm. "auto":
         Gaussian starts, of each three one of positive mean and two of zero mean (see ``n_init``).
+        A list: one factor (shape[n], R) per mode,
+        {given}
     init_scale : float, default=None
         Standard deviation of the factor entries. None: grows with the order N so that plateaus
         stay short, ``0.02^(2 / (N - 1))`` for N >= 3; in a positive start a tenth of the
@@ -106,17 +116,19 @@ class CPCompletion(GradientDescentCompletion):
         huber_delta=0.3,
         step="adaptive",
         learning_rate=None,
-        offset=None,
+        offset="auto",
         scale=True,
         max_iter=2000,
         tol=1e-6,
         early_stopping="auto",
         validation_fraction=0.1,
         n_iter_no_change=100,
+        prune="auto",
         refit=True,
         handle_unknown="error",
         rank_tol=0.1,
         record_every=None,
+        measures=None,
         verbose=0,
         warm_start=False,
         random_state=None,
@@ -140,10 +152,12 @@ class CPCompletion(GradientDescentCompletion):
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
+        self.prune = prune
         self.refit = refit
         self.handle_unknown = handle_unknown
         self.rank_tol = rank_tol
         self.record_every = record_every
+        self.measures = measures
         self.verbose = verbose
         self.warm_start = warm_start
         self.random_state = random_state
@@ -154,7 +168,8 @@ class CPCompletion(GradientDescentCompletion):
         return tuple((mode,) for mode in range(order))
 
     def _factorization(self, sizes, n_cells):
-        return CPFactorization(sizes, self.n_components or default_components(sizes, n_cells))
+        n_components = choose_components(self.n_components, self.init, sizes, n_cells)
+        return CPFactorization(sizes, n_components)
 
     def _default_start(self, kind, order):
         return component_start(kind, order)

@@ -11,7 +11,7 @@ from sklearn.utils._param_validation import Interval
 
 from ._cp import component_start
 from ._docs import shared
-from ._factorization import Factorization, default_components, pack
+from ._factorization import Factorization, choose_components, pack, padded
 from ._gradient import GradientDescentCompletion
 
 
@@ -62,6 +62,22 @@ class DeepCPFactorization(Factorization):
             drawn.append((mean + scale * rng.standard_normal(block)) / np.sqrt(block[-1]))
         return pack(self._balance(drawn) if init == "balanced" else drawn)
 
+    @property
+    def most_components(self):
+        return self.n_components
+
+    def embed(self, factors):
+        """Every matrix is a multiple of the identity, of the norm of its vector."""
+        vectors, matrices = [], []
+        for factor, block in zip(factors, self.blocks[len(self.shape) :], strict=True):
+            padding = padded(factor, self.n_components)
+            root = np.sqrt(len(factor))
+            scale = (np.linalg.norm(padding, axis=0) / root) ** (1 / (self.depth + 1))
+            vectors.append(padding / np.where(scale > 0, scale, 1.0) ** self.depth)
+            identity = np.eye(len(factor)) * scale[:, None, None]
+            matrices.append(np.broadcast_to(identity, block))
+        return pack(vectors + matrices)
+
     def _balance(self, blocks):
         """Rescale all blocks of every component to one norm, keeping their product."""
         order = len(self.shape)
@@ -91,11 +107,13 @@ class DeepCPCompletion(GradientDescentCompletion):
     depth : int, default=1
         Number k of square matrices of each mode and component; 0 is exactly ``CPCompletion``.
     {shape}
-    init : {"auto", "gaussian", "balanced"}, default="auto"
+    init : {"auto", "gaussian", "balanced"} or list of ndarray, default="auto"
         Start. "gaussian": entries of the vectors are N(init_mean, init_scale^2) on the scaled
         data, those of a matrix the same over ``sqrt(d_n)``: all blocks of a mode have the same
         expected Frobenius norm. "balanced": the same, then all blocks of a component get the
-        same norm. "auto": Gaussian starts, of each three one of positive mean.
+        same norm. "auto": Gaussian starts, of each three one of positive mean. A list: per mode
+        the vectors (shape[n], R), then per mode the matrices (depth, R, shape[n], shape[n]),
+        {given}
     init_scale : float, default=None
         Standard deviation of the vector entries. None: grows with order and depth.
     init_mean : float, default=None
@@ -118,8 +136,8 @@ class DeepCPCompletion(GradientDescentCompletion):
 
     References
     ----------
-    .. [1] C. Hariz, H. Kadri, S. Ayache, M. Moakher and T. Artieres, "Implicit regularization
-       with deep tensor factorization", 2022, arXiv:2207.08942.
+    .. [1] K. Hariz, H. Kadri, S. Ayache, M. Moakher and T. Artieres, "Implicit regularization
+       with polynomial growth in deep tensor factorization", 2022, arXiv:2207.08942.
 
     Examples
     --------
@@ -151,17 +169,19 @@ class DeepCPCompletion(GradientDescentCompletion):
         huber_delta=0.3,
         step="adaptive",
         learning_rate=None,
-        offset=None,
+        offset="auto",
         scale=True,
         max_iter=2000,
         tol=1e-6,
         early_stopping="auto",
         validation_fraction=0.1,
         n_iter_no_change=100,
+        prune="auto",
         refit=True,
         handle_unknown="error",
         rank_tol=0.1,
         record_every=None,
+        measures=None,
         verbose=0,
         warm_start=False,
         random_state=None,
@@ -186,10 +206,12 @@ class DeepCPCompletion(GradientDescentCompletion):
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
+        self.prune = prune
         self.refit = refit
         self.handle_unknown = handle_unknown
         self.rank_tol = rank_tol
         self.record_every = record_every
+        self.measures = measures
         self.verbose = verbose
         self.warm_start = warm_start
         self.random_state = random_state
@@ -206,7 +228,7 @@ class DeepCPCompletion(GradientDescentCompletion):
         return tuple((mode,) for mode in range(order))
 
     def _factorization(self, sizes, n_cells):
-        n_components = self.n_components or default_components(sizes, n_cells)
+        n_components = choose_components(self.n_components, self.init, sizes, n_cells)
         return DeepCPFactorization(sizes, n_components, self.depth)
 
     def _default_start(self, kind, order):

@@ -10,9 +10,9 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from ._docs import shared
-from ._factorization import Factorization, pack
+from ._factorization import Factorization, given_blocks, pack
 from ._gradient import GradientDescentCompletion
-from ._rank import entropy_rank, product_singular_values
+from ._rank import entropy_rank, product_singular_values, svd_factors
 from ._schedule import Start
 from ._sides import matrix_groups
 
@@ -58,6 +58,16 @@ class MatrixFactorization(Factorization):
         if mean:
             layers = [w + c for w, c in zip(layers, self._constant(rng, mean), strict=True)]
         return pack(layers)
+
+    @property
+    def most_components(self):
+        return min(min(block) for block in self.blocks)
+
+    def embed(self, factors):
+        """Balanced layers of the product."""
+        left, right = svd_factors(*factors)
+        norms = np.linalg.norm(left, axis=0), np.linalg.norm(right, axis=0)
+        return pack(self._layers(left / norms[0], norms[0] * norms[1], right / norms[1]))
 
     def _gaussian(self, rng, scale):
         """Entries of the product have RMS ``scale / sqrt(n)``, n the geometric mean size."""
@@ -119,19 +129,22 @@ class DeepMatrixCompletion(GradientDescentCompletion):
     depth : int, default=3
         Number N of matrices. 1 is descent on the matrix itself: unobserved cells stay put.
     hidden : int or sequence of int, default=None
-        Inner widths, one for all or ``depth - 1`` from ``W_1`` on. None: the smaller side of the
-        matrix, which never constrains the rank; above 2**22 cells at most 64, which does, so
-        that memory stays proportional to rows plus columns.
+        Inner widths, one for all or ``depth - 1`` from ``W_1`` on. None: those of an ``init`` of
+        arrays, or else the smaller side of the matrix, which never constrains the rank; above
+        2**22 cells at most 64, which does, so that memory stays proportional to rows plus
+        columns.
     row_modes : tuple of int, default=(0,)
         The modes that index rows; the others index columns. A side of several modes with more
         than 2**20 index combinations stores only those observed; the others predict the offset.
     {shape}
-    init : {"auto", "gaussian", "balanced", "identity"}, default="auto"
+    init : {"auto", "gaussian", "balanced", "identity"} or list of ndarray, default="auto"
         Start, on the scaled data. "gaussian": independent entries, the product having entries
         of RMS ``init_scale / sqrt(n)`` (n the geometric mean of the sides). "balanced": a
         Gaussian product of entry RMS ``init_scale`` with
         ``W_{j+1}^T W_{j+1} = W_j W_j^T``. "identity": each layer ``init_scale^(1/N) I``.
-        "auto": Gaussian starts, of each three one of positive mean.
+        "auto": Gaussian starts, of each three one of positive mean. A list: the layers ``W_1``
+        to ``W_N`` (the way to entries of one standard deviation in all layers),
+        {given}
     init_scale : float, default=None
         Scale of the end-to-end product. None: 1e-4.
     init_mean : float, default=None
@@ -174,7 +187,7 @@ class DeepMatrixCompletion(GradientDescentCompletion):
         "depth": [Interval(Integral, 1, None, closed="left")],
         "hidden": [Interval(Integral, 1, None, closed="left"), "array-like", None],
         "row_modes": ["array-like"],
-        "init": [StrOptions({"auto", "gaussian", "balanced", "identity"})],
+        "init": [StrOptions({"auto", "gaussian", "balanced", "identity"}), list, tuple],
     }
 
     def __init__(
@@ -192,17 +205,19 @@ class DeepMatrixCompletion(GradientDescentCompletion):
         huber_delta=0.3,
         step="adaptive",
         learning_rate=None,
-        offset=None,
+        offset="auto",
         scale=True,
         max_iter=2000,
         tol=1e-6,
         early_stopping="auto",
         validation_fraction=0.1,
         n_iter_no_change=100,
+        prune="auto",
         refit=True,
         handle_unknown="error",
         rank_tol=0.1,
         record_every=None,
+        measures=None,
         verbose=0,
         warm_start=False,
         random_state=None,
@@ -228,10 +243,12 @@ class DeepMatrixCompletion(GradientDescentCompletion):
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
+        self.prune = prune
         self.refit = refit
         self.handle_unknown = handle_unknown
         self.rank_tol = rank_tol
         self.record_every = record_every
+        self.measures = measures
         self.verbose = verbose
         self.warm_start = warm_start
         self.random_state = random_state
@@ -246,6 +263,8 @@ class DeepMatrixCompletion(GradientDescentCompletion):
 
     def _widths(self, sizes):
         n_inner = self.depth - 1
+        if self.hidden is None and not isinstance(self.init, str):
+            return [max([1, *layer.shape[:1]]) for layer in given_blocks(self.init)[:n_inner]]
         if self.hidden is None:
             large = sizes[0] * sizes[1] > _FULL_WIDTH_CELLS
             return [min(*sizes, _WIDTH) if large else min(sizes)] * n_inner

@@ -6,9 +6,10 @@ SHAPE = """\
         on the fold that lacks the largest index; give it there."""
 
 OFFSET = """\
-    offset : {"mean", "additive"}, default=None
-        What is taken off the values first: nothing, their mean, or the mean plus one term per
-        index of each mode (ridge regression).
+    offset : {"auto", "mean", "additive"} or None, default="auto"
+        What is taken off the values first: nothing (None), their mean, or the mean plus one term
+        per index of each mode (ridge regression). "auto": the mean where it exceeds ten standard
+        deviations, else nothing.
     scale : bool, default=True
         Divide what is left by its RMS."""
 
@@ -18,11 +19,16 @@ PREDICTION = """\
     rank_tol : float, default=0.1
         A component counts for ``rank_`` when its norm exceeds ``rank_tol`` times the largest."""
 
+GIVEN = """\
+    on the scaled data, which are those of the user with ``scale=False, offset=None``; then
+        ``n_init`` must be "auto" or 1, and ``init_scale`` and ``init_mean`` do nothing."""
+
 DESCENT = """\
     n_init : int or "auto", default="auto"
         Number of starts; the best on held-out cells, or else on the training loss, is kept.
         Many starts race: each descends a little, the best of each kind and the next best go on
-        to the end. "auto": 12 when ``init="auto"`` and cells are held out, otherwise 1.
+        to the end, six of them with ``prune``, else one more than there are kinds. "auto": 12
+        when ``init="auto"`` and cells are held out, otherwise 1.
     loss : {"auto", "squared", "huber"}, default="auto"
         Mean loss over the observed cells. "squared": ``r^2``; "huber": ``r^2`` up to
         ``huber_delta``, its tangent beyond. "auto": first Huber, whose bounded pull keeps single
@@ -43,18 +49,30 @@ DESCENT = """\
         ``scale=False``: in units of y squared) is below ``tol``, or when a step no longer changes
         the parameters. A flat stretch is not convergence.
     early_stopping : bool or "auto", default="auto"
-        Whether to hold cells out and stop on them. "auto": from 100 distinct observed cells on.
-        With False a weight w equals w repeated rows.
+        Whether ``fit`` holds cells out and stops on them. "auto": from 100 distinct observed
+        cells on. With False a weight w equals w repeated rows.
     validation_fraction : float, default=0.1
         Share of the distinct observed cells that is held out.
     n_iter_no_change : int, default=100
         Stop when the held-out loss has not improved while the training loss moved on by 30 %
         and for so many iterations after: a plateau before the next component stops nothing.
+    prune : bool or "auto", default="auto"
+        Whether the fits that score within three times the best are averaged, and the mean
+        written with the fewest components whose held-out error is within one standard error of
+        the least; descent goes on from there and the other components stay zero. "auto": when
+        ``init="auto"`` and cells are held out. Not after ``warm_start``.
     refit : bool, default=True
-        After stopping on held-out cells, descend on all cells to the same training loss.
+        After stopping on held-out cells, descend on all cells: to the same training loss if the
+        held-out error has risen since, otherwise for as many iterations as the last stage.
     {prediction}
-    record_every : int, default=None
-        Iterations between two records of ``trace_``. None: chosen to keep at most 200.
+    record_every : int or "log", default=None
+        Iterations between two records of ``trace_``. None: chosen to keep at most 200. "log":
+        every iteration below 32, then 16 evenly spaced ones of each doubling, which makes 271
+        in a million.
+    measures : dict, default=None
+        What else ``trace_`` holds: name to function of the list of factors, arrays (d_n, R) in
+        the units of y whose products make the tensor without its offset, components in the
+        order of the start. A function returns a number, or an array that keeps its shape.
     verbose : int, default=0
         Print the loss at every record.
     warm_start : bool, default=False
@@ -93,12 +111,16 @@ TRACE = """\
         Iterations of the start that was kept, over all stages.
     loss_ : float
         Training loss at the end, on the scaled data.
+    validation_score_ : float or None
+        R^2 on the held-out cells, before the last fit on all of them; None without.
     loss_curve_ : ndarray
         Training loss at each record.
     trace_ : dict of ndarray
-        First axis the record: ``iteration``, ``time`` (sum of step sizes), ``loss``,
-        {measured}, and ``validation_loss`` where cells were held out. Stages of different
-        loss follow one another.
+        First axis the record: ``iteration``, ``time``, ``loss``, {measured},
+        what ``measures`` asks for, and ``validation_loss`` where cells were held out. ``time``,
+        the sum of the step sizes, is that of the flow ``d theta/dt = -grad loss`` for the mean
+        loss on the scaled data; times ``2 / m`` it is the time of half the sum of m squares.
+        Stages of different loss follow one another.
     converged_ : bool
         Whether the descent met ``tol`` or stopped on held-out cells."""
 
@@ -109,6 +131,7 @@ def shared(**extra):
         "shape": SHAPE,
         "offset": OFFSET,
         "prediction": PREDICTION,
+        "given": GIVEN,
         "descent": DESCENT,
         "fitted": FITTED,
         "trace": TRACE,

@@ -38,6 +38,20 @@ class Factorization(ABC):
             start = stop
         return views
 
+    def given(self, blocks):
+        """Return theta made of ``blocks``, arrays of a user."""
+        arrays = given_blocks(blocks)
+        shapes = [array.shape for array in arrays]
+        if shapes != list(self.blocks):
+            raise ValueError(
+                f"init has blocks of shapes {shapes}, but this model of mode sizes {self.shape} "
+                f"takes {list(self.blocks)}; set shape, n_components, depth or hidden to match."
+            )
+        theta = pack(arrays)
+        if not np.isfinite(theta).all():
+            raise ValueError("init holds NaN or infinity; a start is made of finite numbers.")
+        return theta
+
     @abstractmethod
     def forward(self, theta):
         """Return the factors, arrays (shape[n], R), and what ``pullback`` wants to remember.
@@ -53,10 +67,41 @@ class Factorization(ABC):
     def start(self, rng, init, scale, mean):
         """Draw an initial theta (float64)."""
 
+    @property
+    def most_components(self):
+        """How many columns ``embed`` takes; 0 where a model has no theta for given factors."""
+        return 0
+
+    def embed(self, factors):
+        """Return a theta with these factors."""
+        raise NotImplementedError
+
+
+def padded(factor, n_columns):
+    """Return the factor with columns of zeros added."""
+    return np.pad(factor, ((0, 0), (0, n_columns - factor.shape[1])))
+
 
 def pack(arrays):
     """Flatten and concatenate arrays into one vector theta."""
     return np.concatenate([np.ravel(array) for array in arrays])
+
+
+def given_blocks(init):
+    """Return the float64 arrays that a user gives as ``init``."""
+    try:
+        return [np.asarray(block, dtype=np.float64) for block in init]
+    except (TypeError, ValueError) as error:
+        raise ValueError("init: expected a name or a list of arrays of real numbers.") from error
+
+
+def choose_components(n_components, init, sizes, n_cells):
+    """Return the R asked for, else that of the first array given as init, else the default."""
+    if n_components is not None:
+        return n_components
+    if isinstance(init, str):
+        return default_components(sizes, n_cells)
+    return max([1, *(n for block in given_blocks(init)[:1] for n in block.shape[-1:])])
 
 
 def default_components(sizes, n_cells):

@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import Interval
 from ._base import BaseCompletion, sum_of_products
 from ._docs import shared
 from ._frame import fit_frame
+from ._identifiability import warn_under_determined
 from ._rank import entropy_rank
 from ._sides import matrix_groups
 from ._sweeps import distinct_cells
@@ -25,7 +26,7 @@ _MAX_ORDER = 1000
 class NuclearNormCompletion(BaseCompletion):
     """Matrix completion of least nuclear norm: the convex baseline.
 
-    Minimises the nuclear norm of the matrix, the sum of its singular values, such that
+    Minimises the sum of the singular values of the matrix such that
     ``|W_ij - y_ij| <= epsilon * RMS(y)`` at the observed cells. Tensors of any order are unfolded
     by ``row_modes``. Needs cvxpy: ``pip install sktf[nuclear]``.
 
@@ -35,20 +36,18 @@ class NuclearNormCompletion(BaseCompletion):
         The modes that index rows; the others index columns.
     {shape}
     epsilon : float, default=1e-3
-        Largest deviation from an observed value, relative to the RMS of the observed values; [1]_
-        uses 1e-3 on values of RMS 1.
+        Largest deviation from an observed value, relative to the RMS of them all, as in [1]_.
     max_iter : int, default=5000
         Largest number of iterations of the solver, SCS.
     tol : float, default=1e-5
-        The solver has converged when its residuals and duality gap are below ``tol``, absolute plus
-        relative.
+        Bound of the residuals and the duality gap of the solver, absolute plus relative.
     {prediction}
 
     Attributes
     ----------
     singular_values_ : ndarray of shape (R,)
-        Singular values of the completed matrix in the units of y, of which those are left out
-        that are zero to the accuracy of the solver.
+        Singular values of the completed matrix in the units of y, without those that are zero to
+        the accuracy of the solver.
     nuclear_norm_ : float
         Their sum.
     effective_rank_ : float
@@ -60,10 +59,6 @@ class NuclearNormCompletion(BaseCompletion):
         Mean squared error on the observed cells, on the scaled data.
     converged_ : bool
         Whether the solver met ``tol``.
-
-    See Also
-    --------
-    DeepMatrixCompletion : Gradient descent on a product of matrices; fits where few cells are seen.
 
     Notes
     -----
@@ -78,10 +73,9 @@ class NuclearNormCompletion(BaseCompletion):
 
     Examples
     --------
-    >>> from sktf import NuclearNormCompletion
-    >>> from sktf.datasets import make_low_rank, sample_entries
-    >>> matrix, _ = make_low_rank((15, 15), 1, random_state=0)
-    >>> X, y = sample_entries(matrix, 0.6, random_state=0)
+    >>> from sktf import NuclearNormCompletion, datasets
+    >>> matrix, _ = datasets.make_low_rank((15, 15), 1, random_state=0)
+    >>> X, y = datasets.sample_entries(matrix, 0.6, random_state=0)
     >>> NuclearNormCompletion().fit(X, y).rank_
     1
     """
@@ -152,6 +146,7 @@ class NuclearNormCompletion(BaseCompletion):
         groups = self._mode_groups(len(observations.shape))
         frame = fit_frame(observations, groups, offset=None, scale=True)
         cells = frame.apply(observations)
+        warn_under_determined(cells, frame.groups, 3)
         matrix, n_iter, converged = self._solve(cells)
         self._set_fitted(frame, cells, matrix, n_iter, converged)
         return self
@@ -175,9 +170,8 @@ class NuclearNormCompletion(BaseCompletion):
                 f"takes at most {_MAX_ORDER} rows plus columns. Choose other row_modes, or use "
                 "DeepMatrixCompletion."
             )
-        return least_nuclear_norm(
-            tuple(sizes), *places, cells.values, self.epsilon, self.tol, self.max_iter
-        )
+        settings = self.epsilon, self.tol, self.max_iter
+        return least_nuclear_norm(tuple(sizes), *places, cells.values, *settings)
 
     def _set_fitted(self, frame, cells, matrix, n_iter, converged):
         """Set all fitted attributes at once, then warn if the solver did not converge."""
@@ -192,12 +186,7 @@ class NuclearNormCompletion(BaseCompletion):
         loss = float(np.mean((sum_of_products(factors, cells.coords) - cells.values) ** 2))
         factors = frame.factors(factors)
         attributes = self._components(factors, frame.shape, frame.stored, frame.offset)
-        attributes.update(
-            n_iter_=n_iter,
-            loss_=loss,
-            converged_=converged,
-        )
-        vars(self).update(attributes)
+        vars(self).update(attributes, n_iter_=n_iter, loss_=loss, converged_=converged)
         if not converged:
             warnings.warn(
                 f"The solver did not converge in max_iter={self.max_iter} iterations; increase "
@@ -208,16 +197,7 @@ class NuclearNormCompletion(BaseCompletion):
 
 
 def least_nuclear_norm(sizes, rows, columns, values, epsilon, tol, max_iter):
-    """Return the matrix of least nuclear norm within epsilon of its known entries.
-
-    Returns
-    -------
-    matrix : ndarray of shape ``sizes``
-    n_iter : int
-        Iterations of SCS.
-    converged : bool
-        Whether it met ``tol``.
-    """
+    """Return the matrix of least nuclear norm, the iterations, and whether SCS met ``tol``."""
     try:
         import cvxpy
     except ImportError as error:

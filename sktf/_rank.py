@@ -23,31 +23,33 @@ def descending(factors):
 
 
 def merged_norms(factors):
-    """Norms of the components, descending, after parallel ones were added up.
+    """Norms of the components, descending, after parallel ones were added up."""
+    return merged_groups(factors)[1]
 
-    Components are visited from the largest down; each joins the first leader it is parallel
-    to, or leads a group of its own. A group's norm is that of the sum of its components, so
-    that a pair that cancels counts for what is left of it.
+
+def merged_groups(factors):
+    """Columns of each component after merging, and their norms, the largest first.
+
+    Columns are visited from the largest down; each joins the first leader it is parallel to, or
+    leads a group of its own. A group's norm is that of the sum of its components, so that a pair
+    that cancels counts for what is left of it. What is below a millionth of the largest is dust.
     """
     norms = component_norms(factors)
-    alive = descending(factors)
-    largest = norms.max(initial=0.0)
+    alive, largest = descending(factors), norms.max(initial=0.0)
     alive = alive[norms[alive] > 1e-6 * largest]
     units = [factor[:, alive] / _column_norms(factor[:, alive]) for factor in factors]
     cosine = np.prod([unit.T @ unit for unit in units], axis=0)
-    parallel = np.abs(cosine) > PARALLEL
-    relative = norms[alive] / largest
-    gram = cosine * np.outer(relative, relative)
-    leaders, members = [], []
+    parallel, groups = np.abs(cosine) > PARALLEL, []
     for r in range(len(alive)):
-        joined = next((g for g, lead in enumerate(leaders) if parallel[lead, r]), None)
-        if joined is None:
-            leaders.append(r)
-            members.append([r])
+        home = next((group for group in groups if parallel[group[0], r]), None)
+        if home is None:
+            groups.append([r])
         else:
-            members[joined].append(r)
-    sums = [np.sqrt(max(gram[np.ix_(group, group)].sum(), 0.0)) for group in members]
-    return largest * np.sort(np.asarray(sums))[::-1]
+            home.append(r)
+    gram = cosine * np.outer(norms[alive] / largest, norms[alive] / largest)
+    squares = np.array([gram[np.ix_(group, group)].sum() for group in groups])
+    order = np.argsort(-squares, kind="stable")
+    return [alive[groups[g]] for g in order], largest * np.sqrt(np.maximum(squares[order], 0.0))
 
 
 def count_above(norms, rank_tol):

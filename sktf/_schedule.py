@@ -17,6 +17,13 @@ from ._trace import HeldOut
 _SCREENING = 0.1
 # Runs whose scores are below this many times ``tol`` fit equally well.
 _EQUALLY_WELL = 10
+# Two losses whose values differ by no more than this factor are one.
+_SAME = 1.01
+# Finalists of a race whose mean is taken, and how much worse than the best they may score.
+_FINALISTS, _COMPARABLE = 6, 3
+# Numbers of components tried beyond the best one so far, and how much worse than the best run
+# the mean may be before descent goes on from it.
+_BEYOND, _WITHIN_REACH = 5, 1.5
 
 
 class Start(NamedTuple):
@@ -28,7 +35,11 @@ class Start(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """What all starts share. ``held_out`` is None when no cells are held out."""
+    """What all starts share. ``held_out`` is None when no cells are held out.
+
+    ``pruning`` writes the mean of several thetas with few components (``Pruning``); None where
+    nothing is to be pruned.
+    """
 
     training: Any
     held_out: Any
@@ -37,6 +48,7 @@ class Problem(NamedTuple):
     max_iter: int
     tol: float
     patience: int
+    pruning: Any = None
 
 
 class Run:
@@ -48,6 +60,7 @@ class Run:
     def __init__(self, kind, theta, recorder):
         self.kind, self.theta, self.recorder = kind, theta, recorder
         self.first_loss, self.loss, self.score, self.status = None, inf, inf, None
+        self.turned, self.n_iter = True, 0
 
     @property
     def stopped(self):
@@ -59,12 +72,14 @@ class Run:
         """Whether another stage may follow."""
         return not self.stopped and self.status != "diverged"
 
-    def descend(self, problem, loss, max_iter, *, until=None):
+    def descend(self, problem, loss, max_iter, *, until=None, progress=0.3):
         """Descend on one loss for at most ``max_iter`` iterations; move to the best theta."""
         objective = problem.training.with_loss(loss)
         if self.first_loss is None:
             self.first_loss = problem.training.with_loss(problem.losses[-1]).loss(self.theta)
-        held = problem.held_out and HeldOut(problem.held_out.with_loss(loss), problem.patience)
+        held = problem.held_out and HeldOut(
+            problem.held_out.with_loss(loss), problem.patience, progress
+        )
 
         def observe(iteration, time, loss, theta):
             status = held.observe(iteration, loss, theta) if held else None
@@ -82,9 +97,26 @@ class Run:
         else:
             self.recorder.end_stage(result, **({"validation_loss": held.latest} if held else {}))
             result = held.best(result) if held else result
+        self.turned, self.n_iter = held is None or held.turned, result.n_iter
         self.theta, self.loss, self.status = result.theta, result.loss, result.status
         self.score = inf if self.status == "diverged" else held.loss if held else result.loss
         return self
+
+    def go_through(self, problem):
+        """Descend on one loss after another."""
+        for loss in problem.losses:
+            if self.can_go_on and not (loss in problem.losses[1:] and self._is_through(problem)):
+                self.descend(problem, loss, problem.max_iter)
+
+    def _is_through(self, problem):
+        """Whether the stage before, cut off by ``max_iter``, was a descent on the last loss too.
+
+        Once no residual is clipped, Huber and squared loss are the same.
+        """
+        before, cut_off = self.loss, self.status == "max_iter"
+        if cut_off:
+            self.measure(problem)
+        return cut_off and self.loss <= _SAME * before
 
     def measure(self, problem):
         """Measure the run by the last loss, which the others were scored by."""
@@ -98,23 +130,27 @@ def best_run(problem, runs):
     """Race the runs through the schedule and return the one with the best score."""
     finished = []
     for run in _screen(problem, runs):
-        for loss in problem.losses:
-            if run.can_go_on:
-                run.descend(problem, loss, problem.max_iter)
+        run.go_through(problem)
         finished.append(run)
         if run.stopped:
             run.measure(problem)
             break
-    best = min(finished, key=lambda run: max(run.score, _EQUALLY_WELL * problem.tol))
+    best = min(finished, key=lambda run: _level(problem, run))
     # Whoever stops one run stops the race: its status is how the winner ended.
     if finished[-1].stopped:
         best.status = finished[-1].status
+    elif problem.pruning and best.can_go_on:
+        _prune(problem, finished, best)
     return best
+
+
+def _level(problem, run):
+    return max(run.score, _EQUALLY_WELL * problem.tol)
 
 
 def _screen(problem, runs):
     """Descend a little from every start; return the best of each kind and the next best."""
-    n_finalists = 1 + len({run.kind for run in runs})
+    n_finalists = _FINALISTS if problem.pruning else 1 + len({run.kind for run in runs})
     if len(runs) <= n_finalists:
         return runs
     for number, run in enumerate(runs):
@@ -127,14 +163,62 @@ def _screen(problem, runs):
     runs = sorted(runs, key=lambda run: run.score)
     first = list({run.kind: run for run in reversed(runs)}.values())
     others = [run for run in runs if run not in first]
-    return sorted([*first, others[0]], key=lambda run: run.kind)
+    return sorted([*first, *others][:n_finalists], key=lambda run: run.kind)
+
+
+def _prune(problem, runs, best):
+    """Move the best run to the mean of the good ones, with as few components as it needs.
+
+    Descent goes on from there, watched from the first iteration on: no plateau lies ahead.
+    """
+    bound = _COMPARABLE * _level(problem, best)
+    models = [run.theta for run in runs if run.score <= bound]
+    try:
+        factors = _supported(problem, best, problem.pruning.candidates(models))
+    except KeyboardInterrupt:
+        best.status = "interrupted"
+        return
+    if factors is not None:
+        best.theta = problem.pruning.theta(factors)
+        best.descend(problem, problem.losses[-1], problem.max_iter, progress=0.0)
+
+
+def _supported(problem, best, candidates):
+    """Return the first candidate whose held-out error is not significantly above the least.
+
+    That is, above it by no more than one standard error of the difference, cell by cell. None
+    when the best run is out of its reach.
+    """
+    held_out = problem.held_out.with_loss(problem.losses[-1])
+    tried, since = [], 0
+    for factors in candidates:
+        terms = held_out.terms(factors)
+        since = since + 1 if tried and terms.sum() >= min(t.sum() for t, _ in tried) else 0
+        tried.append((terms, factors))
+        if since == _BEYOND:
+            break
+    least = min((terms for terms, _ in tried), key=np.sum)
+    if least.sum() > _WITHIN_REACH * _level(problem, best):
+        return None
+    enough = _EQUALLY_WELL * problem.tol
+    return next(f for terms, f in tried if terms.sum() < enough or _as_good(terms, least))
+
+
+def _as_good(terms, least):
+    excess = terms - least
+    return excess.sum() <= np.sqrt(len(excess)) * excess.std()
 
 
 def refit(problem, run):
-    """Descend on all cells (``problem.training``) down to the training loss of the run."""
+    """Descend on all cells (``problem.training``) as far as the held-out cells allowed.
+
+    That is down to the training loss of the run if the held-out error rose after it, else as
+    many iterations again.
+    """
     ended = run.status
-    run.descend(problem, problem.losses[-1], problem.max_iter, until=run.loss)
-    # Reaching a loss that max_iter had ended at is no convergence.
-    if ended == "max_iter" and run.status == "converged":
+    until, max_iter = (run.loss, problem.max_iter) if run.turned else (None, max(1, run.n_iter))
+    run.descend(problem, problem.losses[-1], max_iter, until=until)
+    # Reaching a loss that max_iter had ended at is no convergence, nor is the reverse.
+    if run.can_go_on:
         run.status = ended
     return run

@@ -6,6 +6,17 @@ import numpy as np
 
 # Recording by itself keeps at most this many records, evenly spaced.
 _MOST_RECORDS = 200
+# Leading binary digits that tell the iterations of a logarithmic record apart: 16 per doubling.
+_DIGITS = 5
+# What a trace holds without being asked; no measure may have these names.
+_BUILT_IN = {
+    "iteration",
+    "time",
+    "loss",
+    "validation_loss",
+    "component_norms",
+    "singular_values",
+}
 # Iterations between two looks at the held-out loss.
 _CHECK_EVERY = 10
 # A held-out loss counts as better when it is smaller by this share.
@@ -19,25 +30,30 @@ class Recorder:
     ----------
     measure : callable
         theta -> dict of numbers and arrays to record.
-    every : int or None
-        Iterations between two records. None: chosen as the descent goes on, by leaving out
-        every second record whenever ``_MOST_RECORDS`` are reached.
+    every : int, "log" or None
+        Iterations between two records. "log": 1 below iteration 32, and from ``2^k`` to
+        ``2^(k+1)`` as many as make 16 records. None: chosen as the descent goes on, by leaving
+        out every second record whenever ``_MOST_RECORDS`` are reached.
     notify : callable
         ``(iteration, loss, theta) -> bool``, called once per record; True ends the descent.
     """
 
     def __init__(self, measure, every, notify):
         self._measure, self._notify = measure, notify
-        self._thinned, self._every = every is None, every or 1
+        self._thinned, self._log = every is None, every == "log"
+        self._every = 1 if self._thinned or self._log else every
         self._records = []
         self.iteration, self.time = 0, 0.0
 
     def observe(self, iteration, time, loss, theta, **extra):
         """Record if it is time to; return "callback" when a callback asks to stop."""
         iteration, time = self.iteration + iteration, self.time + time
-        if iteration % self._every:
+        if iteration % self._spacing(iteration):
             return None
         return self._record(iteration, time, loss, theta, extra)
+
+    def _spacing(self, iteration):
+        return 2 ** max(0, iteration.bit_length() - _DIGITS) if self._log else self._every
 
     def _record(self, iteration, time, loss, theta, extra):
         record = {"iteration": iteration, "time": time, "loss": loss}
@@ -60,6 +76,62 @@ class Recorder:
         """Return the records as a dict of arrays, first axis the record."""
         names = dict.fromkeys(name for record in self._records for name in record)
         return {name: np.array([r.get(name, np.nan) for r in self._records]) for name in names}
+
+
+def to_frame(trace):
+    """Return a trace as a pandas DataFrame, one column per entry of what a record holds."""
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise ImportError("trace_frame needs pandas: install it, or read trace_.") from error
+    columns = {
+        "_".join([name, *map(str, entry)]): values[(slice(None), *entry)]
+        for name, values in trace.items()
+        for entry in np.ndindex(values.shape[1:])
+    }
+    return pd.DataFrame(columns).set_index("iteration")
+
+
+class Measures:
+    """What the user measures at each record: name -> function of the factors.
+
+    Calling it returns a copy of what each function returns, a number or an array that keeps its
+    shape; anything else is an error that names the measure.
+    """
+
+    def __init__(self, functions):
+        self._functions, self._shapes = functions or {}, {}
+        for name, function in self._functions.items():
+            if not isinstance(name, str) or not callable(function):
+                raise TypeError(
+                    f"measures: expected names and functions of the factors, got {name!r}: "
+                    f"{function!r}."
+                )
+            if name in _BUILT_IN:
+                raise ValueError(f"measures: trace_ holds its own {name!r}; choose another name.")
+
+    def __call__(self, factors):
+        return {
+            name: self._value(name, measure(factors)) for name, measure in self._functions.items()
+        }
+
+    def _value(self, name, returned):
+        try:
+            value = np.array(returned)
+        except ValueError as error:  # a list of lists of different lengths
+            raise TypeError(_NO_NUMBER.format(name, type(returned).__name__)) from error
+        if value.dtype.kind not in "biuf":
+            raise TypeError(_NO_NUMBER.format(name, type(returned).__name__))
+        shape = self._shapes.setdefault(name, value.shape)
+        if value.shape != shape:
+            raise ValueError(
+                f"measures[{name!r}] returned shape {value.shape} after {shape}; the shape of a "
+                "measure must stay the same."
+            )
+        return value
+
+
+_NO_NUMBER = "measures[{!r}] returned {}; expected a real number or an array of them."
 
 
 class HeldOut:
@@ -97,3 +169,8 @@ class HeldOut:
         """Return ``result`` with the best theta in place of the last."""
         self.look(result.loss, result.theta)
         return result._replace(theta=self.theta, loss=self._training)
+
+    @property
+    def turned(self):
+        """Whether the held-out loss has risen since its best."""
+        return self.latest > (1 + _BETTER) * self.loss

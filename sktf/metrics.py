@@ -17,19 +17,16 @@ def effective_rank(matrix):
     Parameters
     ----------
     matrix : array-like of shape (n_rows, n_columns)
-        Any real matrix.
 
     Returns
     -------
     float
-        Between 1 and the rank; 0.0 for a matrix of zeros.
+        Between 1 and the rank, whatever the scale; 0.0 for a matrix of zeros.
 
     Notes
     -----
     .. math:: \operatorname{erank}(A) = \exp\Bigl(-\sum_i p_i \ln p_i\Bigr),
         \qquad p_i = \sigma_i / \sum_j \sigma_j .
-
-    It does not depend on the scale of the matrix: a tiny random matrix has a high effective rank.
 
     References
     ----------
@@ -38,26 +35,49 @@ def effective_rank(matrix):
 
     Examples
     --------
-    >>> import numpy as np
     >>> from sktf.metrics import effective_rank
-    >>> print(f"{effective_rank(np.diag([2.0, 2.0, 0.0])):.2f}")
+    >>> print(f"{effective_rank([[2.0, 0.0], [0.0, -2.0]]):.2f}")
     2.00
     """
     return entropy_rank(_singular_values(matrix))
 
 
+def spectrum_effective_rank(values):
+    """Return the `effective_rank` of matrices whose singular values are known.
+
+    Parameters
+    ----------
+    values : array-like of shape (..., n_values)
+        Singular values along the last axis, as in ``trace_["singular_values"]``.
+
+    Returns
+    -------
+    float or ndarray of shape (...)
+        One effective rank for each spectrum.
+
+    Examples
+    --------
+    >>> from sktf.metrics import spectrum_effective_rank
+    >>> spectrum_effective_rank([[2.0, 2.0], [1.0, 0.0]]).round(2)
+    array([2., 1.])
+    """
+    values = _finite(values, "values")
+    if values.ndim == 0 or (values < 0).any():
+        raise ValueError("values is a number or has negative ones; pass arrays of singular values.")
+    return np.apply_along_axis(entropy_rank, -1, values)[()]
+
+
 def nuclear_norm(matrix):
-    """Return the sum of the singular values.
+    """Return the sum of the singular values, the `schatten_norm` of order 1.
 
     Parameters
     ----------
     matrix : array-like of shape (n_rows, n_columns)
-        Any real matrix.
 
     Returns
     -------
     float
-        The nuclear norm, which is the Schatten norm of order 1.
+        The nuclear norm.
 
     Examples
     --------
@@ -74,20 +94,13 @@ def schatten_norm(matrix, p):
     Parameters
     ----------
     matrix : array-like of shape (n_rows, n_columns)
-        Any real matrix.
     p : float
-        Order, positive. 1 is the nuclear norm, 2 the Frobenius norm, infinity the spectral norm.
+        Order, positive. 2 is the Frobenius norm, infinity the spectral norm.
 
     Returns
     -------
     float
-        The norm, with its root.
-
-    Notes
-    -----
-    .. math:: \lVert A \rVert_{S_p} = \Bigl(\sum_i \sigma_i^p\Bigr)^{1/p} .
-
-    Some papers log the sum without the root: that is ``schatten_norm(matrix, p) ** p``.
+        :math:`\bigl(\sum_i \sigma_i^p\bigr)^{1/p}`. Some papers log the sum without the root.
 
     Examples
     --------
@@ -109,7 +122,6 @@ def unfolding(tensor, mode):
     Parameters
     ----------
     tensor : array-like of shape (n_1, ..., n_N)
-        A tensor of order two or more.
     mode : int
         The mode that becomes the rows; the others keep their order.
 
@@ -120,12 +132,11 @@ def unfolding(tensor, mode):
 
     Examples
     --------
-    >>> import numpy as np
     >>> from sktf.metrics import unfolding
     >>> unfolding(np.zeros((2, 3, 4)), 1).shape
     (3, 8)
     """
-    tensor = _tensor(tensor, "tensor")
+    tensor = _tensor(tensor)
     if not -tensor.ndim <= mode < tensor.ndim:
         raise ValueError(f"mode is {mode}, but the tensor has modes 0 to {tensor.ndim - 1}.")
     return np.moveaxis(tensor, mode, 0).reshape(tensor.shape[mode], -1)
@@ -137,16 +148,14 @@ def unfolding_effective_ranks(tensor):
     Parameters
     ----------
     tensor : array-like of shape (n_1, ..., n_N)
-        A tensor of order two or more.
 
     Returns
     -------
     ndarray of shape (N,)
-        One effective rank for each mode. For a matrix all are equal.
+        One for each mode; all equal for a matrix.
 
     Examples
     --------
-    >>> import numpy as np
     >>> from sktf.metrics import unfolding_effective_ranks
     >>> unfolding_effective_ranks(np.ones((2, 3, 4))).round(6)
     array([1., 1., 1.])
@@ -159,21 +168,15 @@ def relative_error(estimate, truth, *, where=None):
 
     Parameters
     ----------
-    estimate : array-like
-        Values of the same shape as the truth.
-    truth : array-like
-        True values. NaN is allowed where the mask is False.
+    estimate, truth : array-like
+        Values of one shape; NaN is allowed where the mask is False.
     where : array-like of bool, default=None
         True at the cells that count, observed or held-out ones for example. None: all.
 
     Returns
     -------
     float
-        0 for a perfect estimate, 1 for an estimate of zeros.
-
-    Notes
-    -----
-    .. math:: \lVert \hat T - T \rVert_F / \lVert T \rVert_F .
+        :math:`\lVert \hat T - T \rVert_F / \lVert T \rVert_F`: 1 for an estimate of zeros.
 
     Examples
     --------
@@ -201,7 +204,6 @@ def normalized_rmse(y_true, y_pred, *, sample_weight=None):
     Parameters
     ----------
     y_true, y_pred : array-like of shape (n_samples,)
-        True and predicted values.
     sample_weight : array-like of shape (n_samples,), default=None
         Non-negative weights of the squared errors and of the standard deviation.
 
@@ -242,23 +244,17 @@ def component_norms(factors):
 
     Parameters
     ----------
-    factors : sequence of array-like of shape (n_m, R)
-        One factor matrix for each mode.
+    factors : sequence of N array-likes of shape (n_m, R)
 
     Returns
     -------
     ndarray of shape (R,)
-        Norms in the order of the columns, not sorted.
-
-    Notes
-    -----
-    .. math:: \lVert w_r^1 \otimes \dots \otimes w_r^N \rVert = \prod_n \lVert w_r^n \rVert .
+        :math:`\prod_n \lVert w_r^n \rVert`, in the order of the columns.
 
     Examples
     --------
-    >>> import numpy as np
     >>> from sktf.metrics import component_norms
-    >>> component_norms([np.array([[3.0, 1.0], [4.0, 0.0]]), np.array([[2.0, 5.0]])])
+    >>> component_norms([[[3.0, 1.0], [4.0, 0.0]], [[2.0, 5.0]]])
     array([10.,  5.])
     """
     factors = [_finite(factor, "factors") for factor in factors]
@@ -276,20 +272,19 @@ def als_tensor_rank(tensor, *, tol=1e-3, mse_tol=None, n_init=5, n_sweeps=1000, 
     Parameters
     ----------
     tensor : array-like of shape (n_1, ..., n_N)
-        A tensor of order two or more, without missing cells.
+        No cell missing.
     tol : float, default=1e-3
         Largest relative error :math:`\lVert \hat T - T \rVert / \lVert T \rVert` of a fit; below
         about 1e-7 rounding decides.
     mse_tol : float, default=None
-        Largest mean squared error of a fit. When given it replaces `tol`; papers use 1e-6, which
-        depends on the scale of the data: for a tensor of norm 1 that is a relative error of
-        2.3 % on 8 x 8 x 8 and of 6.4 % on 8 x 8 x 8 x 8.
+        Largest mean squared error of a fit, in place of `tol`. Papers use 1e-6, which depends on
+        the scale: on tensors of norm 1 it is a relative error of 2.3 % for 8 x 8 x 8 and of 6.4 %
+        for 8 x 8 x 8 x 8.
     n_init : int, default=5
-        Number of random starts at each rank; the first that fits ends the trial of a rank.
+        Number of random starts at each rank; the first that fits is the last.
     n_sweeps : int, default=1000
         Maximum number of sweeps of one start.
     random_state : int, RandomState instance or None, default=None
-        Source of the starts.
 
     Returns
     -------
@@ -300,12 +295,10 @@ def als_tensor_rank(tensor, *, tol=1e-3, mse_tol=None, n_init=5, n_sweeps=1000, 
 
     Notes
     -----
-    The search runs between two bounds. A tensor of CP rank r has unfoldings of rank r at most, so
-    by Eckart and Young r is no less than the number of singular values that any unfolding needs
-    for the tolerance; for a matrix that number is the answer. The product of all sizes but the
-    largest always suffices. From the lower bound the search doubles its stride until a rank fits,
-    and then bisects. Bisection trusts that ranks above one that fits are fitted too, which several
-    starts make likely, not certain; a linear search would not need that, but a trial for each rank.
+    By Eckart and Young the rank is no less than the number of singular values that any unfolding
+    needs for the tolerance (for a matrix it is that number), and the product of all sizes but the
+    largest suffices. From the lower bound the search doubles its stride until a rank fits, then
+    bisects, trusting that ranks above one that fits are fitted too: likely, not certain.
 
     Examples
     --------
@@ -315,7 +308,7 @@ def als_tensor_rank(tensor, *, tol=1e-3, mse_tol=None, n_init=5, n_sweeps=1000, 
     >>> als_tensor_rank(tensor, random_state=0)
     3
     """
-    tensor = _tensor(tensor, "tensor")
+    tensor = _tensor(tensor)
     norm = np.linalg.norm(tensor)
     target = _relative_target(tol, mse_tol, norm, tensor.size)
     if norm == 0 or target >= 1:
@@ -323,11 +316,13 @@ def als_tensor_rank(tensor, *, tol=1e-3, mse_tol=None, n_init=5, n_sweeps=1000, 
     low = max(_tail_rank(unfolding(tensor, m), target) for m in range(tensor.ndim))
     high = low if tensor.ndim == 2 else prod(tensor.shape) // max(tensor.shape)
     rng = check_random_state(random_state)
+    settings = {"n_sweeps": n_sweeps, "tol": 1e-4 * target, "target": target, "init": "gaussian"}
 
-    def fits(rank):
-        return any(_als_error(tensor, rank, n_sweeps, target, rng) <= target for _ in range(n_init))
+    def error(rank):
+        factors, *_ = masked_cp_als(tensor, None, rank, rng_seed=rng, **settings)
+        return relative_error(dense_from_factors(factors), tensor)
 
-    return _first_fitting(fits, low, high)
+    return _first_fitting(lambda rank: any(error(rank) <= target for _ in range(n_init)), low, high)
 
 
 def _first_fitting(fits, low, high):
@@ -340,21 +335,6 @@ def _first_fitting(fits, low, high):
         middle = (low + high) // 2
         low, high = (low, middle) if fits(middle) else (middle + 1, high)
     return high
-
-
-def _als_error(tensor, rank, n_sweeps, target, rng):
-    """Return the relative error of one CP-ALS fit of a complete tensor."""
-    factors, *_ = masked_cp_als(
-        tensor,
-        None,
-        rank,
-        n_sweeps=n_sweeps,
-        tol=1e-4 * target,
-        rng_seed=rng,
-        init="gaussian",
-        target=target,
-    )
-    return relative_error(dense_from_factors(factors), tensor)
 
 
 def _relative_target(tol, mse_tol, norm, size):
@@ -382,12 +362,12 @@ def _singular_values(matrix):
     return np.linalg.svd(matrix, compute_uv=False)
 
 
-def _tensor(values, name):
-    """Return a finite, non-empty array of order two or more."""
-    values = _finite(values, name)
-    if values.ndim < 2 or values.size == 0:
-        raise ValueError(f"{name} has shape {values.shape}; pass two modes or more, none empty.")
-    return values
+def _tensor(tensor):
+    """Return a finite, non-empty tensor of order two or more."""
+    tensor = _finite(tensor, "tensor")
+    if tensor.ndim < 2 or tensor.size == 0:
+        raise ValueError(f"tensor has shape {tensor.shape}; pass two modes or more, none empty.")
+    return tensor
 
 
 def _finite(values, name, remedy="remove or fill such values first"):

@@ -16,6 +16,8 @@ from sktf import (
     CPCompletion,
     DeepCPCompletion,
     DeepMatrixCompletion,
+    DeepTuckerCompletion,
+    HierarchicalCompletion,
     NuclearNormCompletion,
 )
 
@@ -27,6 +29,8 @@ GRADIENT_ESTIMATORS = [
     CPCompletion(n_components=4, offset="additive", **_SMALL),
     DeepCPCompletion(n_components=4, **_SMALL),
     DeepMatrixCompletion(max_iter=1000, random_state=0),
+    DeepTuckerCompletion(offset="additive", record_every=10, **_SMALL),
+    HierarchicalCompletion(2, offset="additive", record_every=10, **_SMALL),
 ]
 ESTIMATORS = [
     *GRADIENT_ESTIMATORS,

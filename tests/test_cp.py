@@ -5,6 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import tensorly as tl
+from sklearn.base import clone
 
 from sktf import CPCompletion
 from sktf._cp import CPFactorization
@@ -72,6 +73,99 @@ def test_the_descent_starts_where_init_scale_says():
     # components is sqrt((1 + 2/8)(1 + 2/7)(1 + 2/6) - 1) / 20 = 0.053.
     expected = 0.05**6 * 8 * 7 * 6 * np.mean(y**2)
     np.testing.assert_allclose(np.mean(norms**2), expected, rtol=0.25)
+
+
+def given_start(shape=(8, 7, 6), rank=3, seed=3):
+    """Factors to start from, of entries of deviation .5."""
+    rng = np.random.default_rng(seed)
+    return [0.5 * rng.standard_normal((size, rank)) for size in shape]
+
+
+@cut_off
+def test_a_given_start_descends_as_written_out_by_hand():
+    """30 steps of .001 on half the sum of squares from the user's factors; 1e-12.
+
+    Half the sum of m squares at a rate is their mean at m / 2 times the rate, and ``time``
+    times 2 / m is its time.
+    """
+    tensor, X, y = problem()
+    factors, rate = given_start(), 0.001
+    options = {"scale": False, "step": "constant", "learning_rate": rate * len(y) / 2}
+    options |= {"record_every": 1, "max_iter": 30, "measures": {"first": lambda f: f[0]}}
+    model = CPCompletion(shape=tensor.shape, **(PLAIN | options | {"init": factors})).fit(X, y)
+    kept = [factor.copy() for factor in factors]
+    seen = np.zeros(tensor.shape)
+    seen[tuple(X.T)] = 1
+    path = [factors[0]]
+    for _ in range(30):
+        a, b, c = factors
+        G = seen * (np.einsum("ir,jr,kr->ijk", a, b, c) - tensor)
+        factors = [
+            a - rate * np.einsum("ijk,jr,kr->ir", G, b, c),
+            b - rate * np.einsum("ijk,ir,kr->jr", G, a, c),
+            c - rate * np.einsum("ijk,ir,jr->kr", G, a, b),
+        ]
+        path.append(factors[0])
+    np.testing.assert_allclose(model.trace_["first"], path, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(model.trace_["time"] * 2 / len(y), rate * np.arange(31), rtol=1e-12)
+    for factor, before in zip(model.init, kept, strict=True):
+        np.testing.assert_array_equal(factor, before)
+
+
+@cut_off
+def test_measures_see_the_factors_of_the_tensor_without_offset():
+    """In the units of y; the last record is of the model that was fitted."""
+    tensor, X, y = problem()
+    measures = {
+        "norm": lambda f: np.linalg.norm(np.einsum("ir,jr,kr->ijk", *f)),
+        "corner": lambda f: np.einsum("ir,jr,kr->ijk", *f)[:2, :2, 0],
+    }
+    options = PLAIN | {"offset": "mean", "max_iter": 50, "init_scale": 0.3, "measures": measures}
+    model = CPCompletion(4, shape=tensor.shape, **options).fit(X, 9 * y + 5)
+    left = model.to_dense() - model.offset_
+    assert model.trace_["corner"].shape == (len(model.loss_curve_), 2, 2)
+    np.testing.assert_allclose(model.trace_["norm"][-1], np.linalg.norm(left), rtol=1e-12)
+    np.testing.assert_allclose(model.trace_["corner"][-1], left[:2, :2, 0], rtol=0, atol=1e-10)
+    frame = clone(model).fit(X, 9 * y + 5).trace_frame()
+    np.testing.assert_array_equal(frame["loss"], model.loss_curve_)
+    np.testing.assert_array_equal(frame["corner_1_0"], model.trace_["corner"][:, 1, 0])
+    np.testing.assert_array_equal(frame["component_norms_3"], model.trace_["component_norms"][:, 3])
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_a_given_start_says_how_many_components_there_are(width):
+    """With ``n_components=None``; also where cells are held out, and in a copy."""
+    tensor, X, y = problem()
+    model = CPCompletion(shape=tensor.shape, init=given_start(rank=width), tol=0.5, random_state=0)
+    model = clone(model).fit(X, y)
+    assert [factor.shape for factor in model.factors_] == [(8, width), (7, width), (6, width)]
+
+
+BAD_STARTS = {
+    "columns": (
+        {"init": given_start(), "n_components": 4},
+        r"takes \[\(8, 4\), \(7, 4\), \(6, 4\)\]",
+    ),
+    "modes": (
+        {"init": given_start()[:2]},
+        r"shapes \[\(8, 3\), \(7, 3\)\], but .* set shape, n_comp",
+    ),
+    "sizes": ({"init": given_start((8, 7, 5))}, r"of mode sizes \(8, 7, 6\) takes"),
+    "empty": ({"init": []}, r"init has blocks of shapes \[\]"),
+    "numbers": ({"init": [1.0, 2.0, 3.0]}, r"init has blocks of shapes \[\(\), \(\), \(\)\]"),
+    "text": ({"init": ["a", "b", "c"]}, "init: expected a name or a list of arrays of real numb"),
+    "NaN": ({"init": [np.nan * f for f in given_start()]}, "init holds NaN or infinity"),
+    "restarts": ({"init": given_start(), "n_init": 2}, "n_init=2: arrays given as init are one"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_STARTS)
+def test_a_given_start_that_does_not_fit_is_refused(case):
+    """With what came, what the model takes, and the parameters to change."""
+    tensor, X, y = problem()
+    changed, message = BAD_STARTS[case]
+    with pytest.raises(ValueError, match=message):
+        CPCompletion(shape=tensor.shape, **changed).fit(X, y)
 
 
 def test_default_number_of_components_is_a_bounded_cap():

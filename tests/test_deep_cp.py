@@ -77,6 +77,24 @@ def test_balanced_start_has_equal_norms_exactly(depth):
     np.testing.assert_allclose(balanced.prod(axis=0), gaussian.prod(axis=0), rtol=1e-12)
 
 
+@cut_off
+def test_a_given_start_is_vectors_then_matrices():
+    """The first record holds the norms of ``A_2 A_1 w`` over all modes, in the user's units."""
+    tensor, X, y = problem()
+    vectors, matrices = start("gaussian", 0.7, 0.0, 2, n_components=3)
+    options = {"scale": False, "loss": "squared", "early_stopping": False, "max_iter": 1}
+    model = DeepCPCompletion(depth=2, init=[*vectors, *matrices], record_every=1, **options)
+    model.fit(X, y)
+    factors = [
+        np.einsum("rij,rjk,kr->ir", m[1], m[0], v) for v, m in zip(vectors, matrices, strict=True)
+    ]
+    norms = np.prod([np.linalg.norm(factor, axis=0) for factor in factors], axis=0)
+    found = model.trace_["component_norms"][0]
+    np.testing.assert_allclose(np.sort(found), np.sort(norms), rtol=1e-12)
+    with pytest.raises(ValueError, match="set shape, n_components, depth or hidden to match"):
+        model.set_params(depth=1).fit(X, y)
+
+
 @pytest.mark.parametrize("depth", [1, 2])
 def test_factors_are_end_to_end(depth):
     """``A_k ... A_1 w`` of every component, written out, are the factors of a theta."""

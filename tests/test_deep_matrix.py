@@ -126,6 +126,36 @@ def test_the_descent_starts_where_init_scale_says():
     np.testing.assert_allclose(model.trace_["singular_values"][0], expected, rtol=1e-12)
 
 
+@cut_off
+def test_layers_given_as_the_start_go_on():
+    """20 steps, and 20 from the layers they led to, are 40 steps; the widths are theirs."""
+    matrix, X, y = problem()
+    rng = np.random.default_rng(5)
+    layers = [0.3 * rng.standard_normal(block) for block in ((6, 15), (9, 6), (20, 9))]
+    options = {"loss": "squared", "early_stopping": False, "scale": False, "step": "constant"}
+    options |= {"learning_rate": 0.05, "shape": matrix.shape}
+    model = DeepMatrixCompletion(init=layers, max_iter=20, record_every=1, **options).fit(X, y)
+    expected = np.linalg.svd(product(layers), compute_uv=False)[:6]
+    np.testing.assert_allclose(model.trace_["singular_values"][0, :6], expected, rtol=1e-12)
+    whole = DeepMatrixCompletion(init=layers, max_iter=40, **options).fit(X, y)
+    rest = DeepMatrixCompletion(init=model.layers_, max_iter=20, **options).fit(X, y)
+    for layer, other in zip(rest.layers_, whole.layers_, strict=True):
+        np.testing.assert_allclose(layer, other, rtol=0, atol=1e-13)
+    assert np.abs(rest.layers_[0] - model.layers_[0]).max() > 1e-3
+
+
+@pytest.mark.parametrize("changed", [{"depth": 2}, {"depth": 4}, {"hidden": 6}, {"hidden": (9, 6)}])
+def test_layers_that_do_not_fit_are_refused(changed):
+    """Depth and widths that were set are those of the layers."""
+    matrix, X, y = problem()
+    layers = [np.ones(block) for block in ((6, 15), (9, 6), (20, 9))]
+    model = DeepMatrixCompletion(init=layers, shape=matrix.shape).set_params(**changed)
+    with pytest.raises(
+        ValueError, match=r"blocks of shapes \[\(6, 15\), .* set shape, n_components"
+    ):
+        model.fit(X, y)
+
+
 @pytest.fixture(scope="module", params=DEPTHS)
 def fitted(request):
     """A fit per depth; depth 1 cannot complete anything."""

@@ -27,18 +27,19 @@ LAYERS = [
         "_validation",
         "_descent",
     ],
-    ["_objective", "_trace", "_frame", "_schedule"],
-    ["_base", "_gradient"],
-    ["_cp", "_deep_cp", "_deep_matrix"],
+    ["_objective", "_trace", "_frame", "_pruning", "_schedule", "_sensing"],
+    ["_base", "_identifiability", "_fitting", "_gradient"],
+    ["_cp", "_deep_cp", "_deep_matrix", "_deep_tucker", "_hierarchical", "_ensemble"],
     ["_sweeps", "_als", "_nuclear"],
-    ["datasets", "metrics", "plotting"],
+    ["datasets", "model_selection", "metrics", "dynamics"],
+    ["_plotting", "_slice_display", "_rank_curve", "_agreement", "plotting"],
 ]
 # Who may import what, of the packages that not everybody may.
 OWNERS = {
     "torch": {"_objective"},
     "tensorly": {"_tensorly"},
     "cvxpy": {"_nuclear"},
-    "matplotlib": {"plotting"},
+    "matplotlib": {"_plotting", "plotting"},
     "numba": {"_kernels", "_objective"},
 }
 # Packages that only a function may import: `import sktf.<module>` does without them.

@@ -18,6 +18,7 @@ from sktf.metrics import (
     nuclear_norm,
     relative_error,
     schatten_norm,
+    spectrum_effective_rank,
     unfolding,
     unfolding_effective_ranks,
 )
@@ -50,6 +51,16 @@ def test_effective_rank_of_equal_singular_values_is_the_rank(rank):
 def test_effective_rank_of_zeros_is_zero():
     """A matrix without singular values has no rank."""
     assert effective_rank(np.zeros((3, 2))) == 0.0
+
+
+def test_effective_ranks_of_spectra_are_those_of_their_matrices():
+    """Along the last axis, whatever stands before it; a spectrum of zeros has none."""
+    matrices = np.random.RandomState(0).standard_normal((2, 3, 6, 4))
+    matrices[1, 2] = 0.0
+    expected = [[effective_rank(matrix) for matrix in row] for row in matrices]
+    found = spectrum_effective_rank(np.linalg.svd(matrices, compute_uv=False))
+    np.testing.assert_allclose(found, expected, **CLOSE)
+    assert spectrum_effective_rank([3.0, 3.0, 0.0]) == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize(("p", "order"), [(1, "nuc"), (2, "fro"), (np.inf, 2)])
@@ -237,6 +248,8 @@ def test_als_tensor_rank_of_a_zero_filled_tensor():
     [
         (lambda: effective_rank([1.0, 2.0]), r"matrix has shape \(2,\).*`unfolding`"),
         (lambda: effective_rank([[np.nan, 1.0]]), "matrix has 1 NaN or infinite"),
+        (lambda: spectrum_effective_rank([[1.0, -1.0]]), "negative.*singular values"),
+        (lambda: spectrum_effective_rank(2.0), "is a number"),
         (lambda: schatten_norm(np.eye(2), 0), "p is 0.*positive"),
         (lambda: unfolding(np.ones((2, 3)), 2), "mode is 2.*modes 0 to 1"),
         (lambda: unfolding_effective_ranks(np.ones(3)), r"tensor has shape \(3,\).*two modes"),

@@ -39,7 +39,11 @@ from threadpoolctl import threadpool_info
 from sktf import CPCompletion, DeepMatrixCompletion, _callbacks
 
 # Short runs are the point here; that they end early is tested where it matters.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+# scikit-learn's checks fit a handful of random rows, which determine no model.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore::sktf.CompletionWarning"),
+]
 
 SHAPE = (7, 6, 5)
 FOLDS = KFold(3, shuffle=True, random_state=0)
@@ -319,7 +323,7 @@ def test_ctrl_c_keeps_the_best_state(small_tensor, settings, share):
 def test_ctrl_c_after_some_progress_keeps_it(small_tensor):
     """Ctrl-C in the second of two starts does not throw the finished first one away."""
     X, y = small_tensor
-    settings = dict(early_stopping=True, max_iter=500)
+    settings = dict(early_stopping=True, prune=False, max_iter=500)
     counter, stop = AtRecord(), AtRecord()
     finished = recorded(n_init=1, refit=False, **settings).set_callbacks(counter).fit(X, y)
     stop.number, stop.action = counter.n_records + 3, interrupt

@@ -1,10 +1,12 @@
 """Records of a descent, and stopping on held-out cells, on sequences made by hand."""
 
+import sys
+
 import numpy as np
 import pytest
 
 from sktf._descent import Result
-from sktf._trace import HeldOut, Recorder
+from sktf._trace import HeldOut, Measures, Recorder, to_frame
 
 CAP = 200
 
@@ -52,6 +54,29 @@ def test_a_given_spacing_is_kept():
     end(recorder, 2503)
     kept = recorder.trace()["iteration"]
     np.testing.assert_array_equal(kept, [*range(0, 2501, 5), 2503])
+
+
+def test_logarithmic_records_are_sixteen_of_each_doubling():
+    """All iterations below 32, then evenly spaced ones: 271 in a million, and the end."""
+    recorder = Recorder(lambda theta: {}, "log", lambda *_: False)
+    for i in range(10**6 + 1):
+        recorder.observe(i, 0.0, 1.0, i)
+    expected = list(range(32))
+    for k in range(5, 20):
+        expected += range(2**k, 2 ** (k + 1), 2**k // 16)
+    expected = [i for i in expected if i <= 10**6]
+    assert recorder.trace()["iteration"].tolist() == expected and len(expected) == 271
+    end(recorder, 10**6)
+    assert recorder.trace()["iteration"].tolist() == [*expected, 10**6]
+
+
+def test_logarithmic_records_count_on_over_stages():
+    """The second stage goes on in the spacing of the iterations of the whole descent."""
+    recorder, _ = record(40, every="log")
+    end(recorder, 40)
+    record(30, recorder=recorder, first=1)
+    kept = recorder.trace()["iteration"]
+    np.testing.assert_array_equal(kept[32:], [*range(32, 64, 2), *range(64, 71, 4)])
 
 
 def test_records_hold_what_was_measured():
@@ -102,6 +127,85 @@ def test_notify_is_told_once_per_record_and_can_end_the_descent():
     assert told == [(i, float(i), i) for i in (0, 10, 20, 30)]
     assert [i for i, status in enumerate(statuses) if status] == [20]
     assert statuses[20] == "callback"
+
+
+def test_measures_are_copies_of_what_was_returned():
+    """A function that returns the same array again and writes to it changes no record."""
+    buffer = np.zeros(2)
+
+    def running(factors):
+        buffer[:] += factors[0]
+        return buffer
+
+    measures = Measures({"sum": running, "flag": lambda factors: factors[0] > 1})
+    records = [measures([i]) for i in (1, 2)]
+    np.testing.assert_array_equal([r["sum"] for r in records], [[1, 1], [3, 3]])
+    assert [bool(r["flag"]) for r in records] == [False, True]
+    assert Measures(None)([1]) == {}
+
+
+BAD_VALUES = {
+    "text": "much",
+    "nothing": None,
+    "complex": 1j,
+    "function": np.sin,
+    "ragged": [[1.0], [1.0, 2.0]],
+    "generator": (i for i in range(2)),
+}
+
+
+@pytest.mark.parametrize("case", BAD_VALUES)
+def test_a_measure_that_returns_no_number_is_named(case):
+    """With the type that came; arrays of objects and complex numbers are none either."""
+    with pytest.raises(TypeError, match=r"measures\['gap'\] returned .*expected a real number"):
+        Measures({"gap": lambda factors: BAD_VALUES[case]})([])
+
+
+def test_a_measure_that_changes_its_shape_is_named():
+    """Records are stacked to arrays, so the first shape stays."""
+    measures = Measures({"gap": np.ones})
+    measures(2)
+    with pytest.raises(ValueError, match=r"measures\['gap'\] returned shape \(3,\) after \(2,\)"):
+        measures(3)
+
+
+@pytest.mark.parametrize(
+    ("functions", "error", "message"),
+    [
+        ({"loss": len}, ValueError, "its own 'loss'; choose another name"),
+        ({"singular_values": len}, ValueError, "its own 'singular_values'"),
+        ({"size": 3}, TypeError, "got 'size': 3"),
+        ({3: len}, TypeError, "got 3: <built-in"),
+    ],
+)
+def test_bad_measures_are_refused_before_they_measure(functions, error, message):
+    """A name of the trace's own, something that is no function, a name that is none."""
+    with pytest.raises(error, match=message):
+        Measures(functions)
+
+
+def test_a_trace_becomes_a_table():
+    """One row per record, named by its iteration; one column per entry."""
+    trace = {
+        "iteration": np.array([0, 5]),
+        "loss": np.array([2.0, 1.0]),
+        "norms": np.array([[1.0, 2.0], [3.0, 4.0]]),
+        "gram": np.arange(8.0).reshape(2, 2, 2),
+    }
+    frame = to_frame(trace)
+    assert list(frame.columns) == [
+        *("loss", "norms_0", "norms_1"),
+        *("gram_0_0", "gram_0_1", "gram_1_0", "gram_1_1"),
+    ]
+    assert frame.index.name == "iteration" and list(frame.index) == [0, 5]
+    assert frame.loc[5].tolist() == [1, 3, 4, 4, 5, 6, 7]
+
+
+def test_a_table_without_pandas_says_what_is_missing(monkeypatch):
+    """And where the numbers are all the same."""
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="trace_frame needs pandas: install it, or read trace_"):
+        to_frame({"iteration": np.zeros(1)})
 
 
 class Losses:

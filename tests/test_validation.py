@@ -259,7 +259,8 @@ def test_zeros_are_predicted_as_zeros(gradient_estimator, small_tensor, scale):
 def test_constant_values_without_offset_have_rank_one(small_tensor, model):
     """A constant tensor is one component where no offset takes it."""
     X, _ = small_tensor
-    model = clone(model).set_params(random_state=0).fit(X, np.full(len(X), -3.0))
+    model = clone(model).set_params(offset=None, random_state=0)
+    model.fit(X, np.full(len(X), -3.0))
     assert model.rank_ == 1
     # Converged means a mean squared error below 1e-6 of the data's: 1e-3 relative, on average.
     assert_allclose(model.predict(X), -3.0, rtol=0.02)

@@ -1,0 +1,235 @@
+"""Several fits of one estimator, averaged; their disagreement is the uncertainty."""
+
+import warnings
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin, _fit_context, clone
+from sklearn.utils import check_random_state, get_tags
+from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import check_is_fitted
+
+from ._base import BaseCompletion
+from ._cp import CPCompletion
+from ._identifiability import CompletionWarning
+
+# Members whose share of unexplained variance on held-out cells exceeds that of the median member
+# by this factor are left out of the mean.
+_FAILED = 3
+# Where no more than this share of the members finds the rank of the best, it is not identified.
+_AGREEMENT = 0.5
+
+
+class CompletionEnsemble(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
+    """Average of fits that differ in their starts and in the cells they hold out.
+
+    One start may end in a spurious solution, one split may stop too early; the mean of several
+    fits has less error than each, and their spread says where they disagree.
+
+    Parameters
+    ----------
+    estimator : estimator object, default=None
+        A completion estimator with a ``random_state``. None: ``CPCompletion()``.
+    n_init : int, default=5
+        Number of fits, the members.
+    n_average : int, default=None
+        How many of them are averaged, those with the best ``validation_score_``. None: all but
+        those that failed, that is, whose unexplained share of the variance of the held-out cells
+        is more than three times that of the median member.
+    n_jobs : int, default=None
+        Fits at a time, as in joblib. Threads serve small tensors better than processes:
+        ``with joblib.parallel_config("threading")``.
+    random_state : int, RandomState instance or None, default=None
+        Draws the ``random_state`` of every member.
+
+    Attributes
+    ----------
+    estimators_ : list of estimators
+        The members, best first.
+    validation_scores_ : ndarray of shape (n_init,)
+        Their R^2 on the cells that each held out (NaN where an estimator holds none out).
+    n_average_ : int
+        How many of them, from the first, are averaged.
+    best_estimator_ : estimator
+        The first of them.
+    rank_ : int
+        Its rank.
+    rank_agreement_ : float
+        Share of the averaged members that found this rank.
+    shape_ : tuple of int
+        Mode sizes.
+    n_features_in_ : int
+        Number of modes.
+    feature_names_in_ : ndarray of shape (n_modes,)
+        Column names of X, where it had some.
+
+    See Also
+    --------
+    CPCompletion : Itself the pruned mean of several descents from one set of held-out cells.
+
+    Notes
+    -----
+    Members hold out different cells, each of its own share, so that every cell trains most of
+    them (bagging, Breiman 1996, without replacement).
+
+    Examples
+    --------
+    >>> from sktf import CompletionEnsemble
+    >>> from sktf.datasets import make_low_rank, sample_entries
+    >>> tensor, _ = make_low_rank((12, 12, 12), 2, random_state=0)
+    >>> X, y = sample_entries(tensor, 0.3, random_state=0)
+    >>> model = CompletionEnsemble(n_init=3, random_state=0).fit(X, y)
+    >>> mean, std = model.predict(X[:2], return_std=True)
+    >>> model.rank_, model.rank_agreement_
+    (2, 1.0)
+    """
+
+    _parameter_constraints: dict = {
+        "estimator": [HasMethods(["fit", "predict"]), None],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "n_average": [Interval(Integral, 1, None, closed="left"), None],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+    }
+    _doc_link_module = "sktf"
+    _doc_link_template = BaseCompletion._doc_link_template
+
+    def __init__(self, estimator=None, *, n_init=5, n_average=None, n_jobs=None, random_state=None):
+        self.estimator = estimator
+        self.n_init = n_init
+        self.n_average = n_average
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        inner = get_tags(self._member())
+        tags.input_tags = inner.input_tags
+        tags.regressor_tags = inner.regressor_tags
+        return tags
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "estimators_")
+
+    def _member(self):
+        return CPCompletion() if self.estimator is None else self.estimator
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None):
+        """Fit the members to the observed cells.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_observed, n_modes)
+            Whole-number indices; a row names one cell. Cells absent from X are missing.
+        y : array-like of shape (n_observed,)
+            Their values.
+        sample_weight : array-like of shape (n_observed,), default=None
+            Weights of the rows.
+        X_val, y_val : array-like, default=None
+            Held-out cells for all members, in place of a share of X for each.
+
+        Returns
+        -------
+        self : object
+            The fitted ensemble.
+
+        Raises
+        ------
+        ValueError
+            When ``n_average`` exceeds ``n_init``, when the estimator has no ``random_state``, or
+            for what the estimator raises.
+        """
+        members = self._members()
+        data = {"sample_weight": sample_weight, "X_val": X_val, "y_val": y_val}
+        fitted = Parallel(n_jobs=self.n_jobs)(
+            delayed(member.fit)(X, y, **data) for member in members
+        )
+        self._set_fitted(fitted)
+        return self
+
+    def _members(self):
+        if self.n_average is not None and self.n_average > self.n_init:
+            raise ValueError(f"n_average={self.n_average} exceeds n_init={self.n_init}.")
+        member, rng = self._member(), check_random_state(self.random_state)
+        if "random_state" not in member.get_params():
+            raise ValueError(
+                f"estimator={member!r} has no random_state: all its fits would be the same."
+            )
+        seeds = rng.randint(np.iinfo(np.int32).max, size=self.n_init)
+        return [clone(member).set_params(random_state=int(seed)) for seed in seeds]
+
+    def _set_fitted(self, members):
+        """Order the members and set all fitted attributes at once."""
+        scores = np.array([getattr(m, "validation_score_", None) for m in members], dtype=float)
+        order = np.argsort(-scores, kind="stable")
+        members, scores = [members[i] for i in order], scores[order]
+        n_average = self.n_average or _n_good(scores)
+        best = members[0]
+        ranks = [member.rank_ for member in members[:n_average]]
+        attributes = {
+            "estimators_": members,
+            "validation_scores_": scores,
+            "n_average_": n_average,
+            "best_estimator_": best,
+            "rank_": best.rank_,
+            "rank_agreement_": float(np.mean([rank == best.rank_ for rank in ranks])),
+            "shape_": best.shape_,
+            "n_features_in_": best.n_features_in_,
+        }
+        if hasattr(best, "feature_names_in_"):
+            attributes["feature_names_in_"] = best.feature_names_in_
+        vars(self).update(attributes)
+        if n_average > 1 and self.rank_agreement_ <= _AGREEMENT:
+            warnings.warn(
+                f"Rank not identified: of {n_average} fits {sorted(ranks)} are the ranks. Their "
+                "mean may still predict well; more cells or less noise would settle the rank.",
+                CompletionWarning,
+                3,
+            )
+
+    def predict(self, X, return_std=False):
+        """Predict the value of each cell.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_cells, n_modes)
+            Whole-number indices; a row names one cell.
+        return_std : bool, default=False
+            Whether to return the spread as well.
+
+        Returns
+        -------
+        y : ndarray of shape (n_cells,)
+            Mean of the predictions of the first ``n_average_`` members.
+        y_std : ndarray of shape (n_cells,)
+            Their standard deviation, with ``return_std``. It is the part of the error that
+            differs between fits; an error that all of them share, such as noise in y or a
+            tensor that is not of low rank, does not show.
+        """
+        check_is_fitted(self)
+        averaged = self.estimators_[: self.n_average_]
+        predictions = np.array([member.predict(X) for member in averaged])
+        mean = predictions.mean(axis=0)
+        return (mean, predictions.std(axis=0)) if return_std else mean
+
+    def to_dense(self):
+        """Return the completed tensor, the mean of those of the averaged members.
+
+        Returns
+        -------
+        tensor : ndarray of shape ``shape_``
+            The predictions of all cells.
+        """
+        check_is_fitted(self)
+        averaged = self.estimators_[: self.n_average_]
+        return sum(member.to_dense() for member in averaged) / len(averaged)
+
+
+def _n_good(scores):
+    """Return how many members, of scores in descending order, did not fail."""
+    unexplained = 1 - scores
+    if np.isnan(unexplained).any():
+        return len(scores)
+    return int((unexplained <= _FAILED * np.median(unexplained)).sum())

@@ -1,0 +1,136 @@
+"""Many components written as few: the mean of several fits with 1, 2, ... components."""
+
+from itertools import islice
+
+import numpy as np
+
+from ._rank import component_norms, svd_factors
+
+# Sweeps of alternating least squares that fit each number of components.
+_SWEEPS = 40
+# A compression is exact when it leaves this share of the squared norm.
+_EXACT = 1e-12
+
+
+class Pruning:
+    """From the thetas of several runs to one theta with few components.
+
+    Parameters
+    ----------
+    factorization : Factorization
+        What the thetas are of; it can ``embed`` factors.
+    objective : FusedObjective or TorchObjective
+        Moves thetas from and to its device.
+    """
+
+    def __init__(self, factorization, objective):
+        self._factorization, self._objective = factorization, objective
+
+    def factors(self, theta):
+        """Return the factors of theta (NumPy)."""
+        return self._factorization.forward(self._objective.to_numpy(theta))[0]
+
+    def candidates(self, thetas):
+        """Yield factors of 1, 2, ... components that approach the mean of the models."""
+        mean = mean_factors([self.factors(theta) for theta in thetas])
+        return islice(compressions(mean), self._factorization.most_components)
+
+    def theta(self, factors):
+        """Return the theta of given factors."""
+        return self._objective.from_numpy(self._factorization.embed(factors))
+
+
+def mean_factors(models):
+    """Return factors whose tensor is the mean of the tensors of several models."""
+    share = len(models) ** (-1 / len(models[0]))
+    return [share * np.concatenate(modes, axis=1) for modes in zip(*models, strict=True)]
+
+
+def compressions(factors):
+    """Yield factors of 1, 2, ... components whose tensors approach that of ``factors``.
+
+    The work is done between orthonormal bases of the modes, on arrays as large as the number
+    of components: exact truncation of singular values for two factors, alternating least
+    squares with one more component at a time for more. Ends where nothing is left to fit.
+    """
+    if len(factors) == 1:
+        yield [factors[0].sum(axis=1, keepdims=True)]
+        return
+    if len(factors) == 2:
+        yield from _truncations(svd_factors(*factors))
+        return
+    bases, cores = zip(*map(np.linalg.qr, factors), strict=True)
+    for few in _grow(list(cores)):
+        yield [basis @ core for basis, core in zip(bases, few, strict=True)]
+
+
+def _truncations(triplets):
+    norms = component_norms(triplets)
+    for k in range(1, 1 + int((norms**2 > _EXACT * (norms**2).sum()).sum())):
+        yield [factor[:, :k] for factor in triplets]
+
+
+def _grow(target):
+    """Yield factors fitted to the target, one component more each time."""
+    size = _inner(target, target)
+    fitted, residual = None, target
+    for _ in range(target[0].shape[1]):
+        if not _inner(residual, residual) > _EXACT * size > 0:
+            return
+        new = _leading_component(residual)
+        fitted = new if fitted is None else _beside(fitted, new)
+        fitted = _least_squares(target, fitted, _SWEEPS)
+        yield fitted
+        residual = _beside(target, [-fitted[0], *fitted[1:]])
+
+
+def _beside(first, second):
+    return [np.concatenate(pair, axis=1) for pair in zip(first, second, strict=True)]
+
+
+def _products(left, right, skip=None):
+    """Inner products of the components of two models, but for mode ``skip``."""
+    pairs = [a.T @ b for n, (a, b) in enumerate(zip(left, right, strict=True)) if n != skip]
+    return np.prod(pairs, axis=0)
+
+
+def _inner(left, right):
+    return float(_products(left, right).sum())
+
+
+def _leading_component(model):
+    """Fit one component, from the largest there is and from the leading vector of each mode."""
+    largest = int(np.argmax(component_norms(model)))
+    spectral = [
+        _leading_vector(factor, _products(model, model, n)) for n, factor in enumerate(model)
+    ]
+    starts = [[factor[:, [largest]] for factor in model], spectral]
+    fits = [_least_squares(model, start, _SWEEPS // 2) for start in starts]
+    return max(fits, key=component_norms)
+
+
+def _leading_vector(factor, products):
+    """Leading left singular vector of the unfolding ``factor @ (...)^T``."""
+    return np.linalg.eigh(factor @ products @ factor.T)[1][:, -1:]
+
+
+def _least_squares(target, factors, n_sweeps):
+    """Sweep over the modes, solving for each factor with the others fixed."""
+    factors = list(factors)
+    for _ in range(n_sweeps):
+        for n, factor in enumerate(target):
+            gram = _products(factors, factors, n)
+            # The ridge keeps parallel components from growing against each other.
+            ridge = 1e-9 * np.trace(gram) * np.eye(len(gram))
+            wanted = factor @ _products(target, factors, n)
+            factors[n] = np.linalg.solve(gram + ridge, wanted.T).T
+        factors = _even_out(factors)
+    return factors
+
+
+def _even_out(factors):
+    """Give all columns of a component the same norm, keeping their product."""
+    norms = np.array([np.linalg.norm(factor, axis=0) for factor in factors])
+    norms[:, (norms == 0).any(axis=0)] = 1.0
+    target = np.exp(np.log(norms).mean(axis=0))
+    return [factor * (target / norm) for factor, norm in zip(factors, norms, strict=True)]

@@ -1,0 +1,33 @@
+"""The pages of docs/ say what the code does: their examples run, and what they name is there."""
+
+import doctest
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted({*ROOT.glob("docs/*.rst"), *ROOT.glob("docs/guide/*.rst")})
+
+
+def name_of(path):
+    """Return the id of a page in a parametrized test."""
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [p for p in PAGES if ">>> " in p.read_text("utf-8")], ids=name_of)
+def test_examples_print_what_the_page_shows(page):
+    """From top to bottom, in one namespace; a warning that is not shown is an error."""
+    options = doctest.NORMALIZE_WHITESPACE | doctest.REPORT_ONLY_FIRST_FAILURE
+    assert doctest.testfile(str(page), module_relative=False, optionflags=options).failed == 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_the_tests_that_a_page_names_exist(page):
+    """Written as ``tests/test_x.py::test_name``, or ``test_name``."""
+    for path, name in re.findall(
+        r"``(?:tests/(test_\w+\.py)::)?(test_\w+)``", page.read_text("utf-8")
+    ):
+        sources = ROOT.glob(f"tests/{path or 'test_*.py'}")
+        assert any(f"def {name}(" in source.read_text("utf-8") for source in sources), name

@@ -1,0 +1,322 @@
+"""Averaging and pruning: compressions against numpy and tensorly, embedding, what fit says of it."""
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+import tensorly as tl
+from conftest import low_rank_entries
+from sklearn.metrics import r2_score
+from tensorly.decomposition import parafac
+
+from sktf import CPCompletion, DeepCPCompletion, DeepMatrixCompletion
+from sktf._cp import CPFactorization
+from sktf._deep_cp import DeepCPFactorization
+from sktf._deep_matrix import MatrixFactorization
+from sktf._pruning import Pruning, compressions, mean_factors
+from sktf.datasets import make_low_rank, sample_entries
+from sktf.metrics import relative_error
+
+SHAPE = (12, 10, 8)
+
+
+def random_factors(shape, n_components, seed=0):
+    """Return Gaussian factors."""
+    rng = np.random.default_rng(seed)
+    return [rng.standard_normal((size, n_components)) for size in shape]
+
+
+def dense(factors):
+    """Return the tensor, by tensorly."""
+    return tl.cp_to_tensor((None, factors)) if len(factors) > 1 else factors[0].sum(axis=1)
+
+
+def redundant(factors, n_pieces=4):
+    """Return the same tensor, every component in that many parallel pieces."""
+    first, *others = (np.tile(factor, n_pieces) for factor in factors)
+    shares = np.repeat(np.arange(1, n_pieces + 1), factors[0].shape[1])
+    return [first * shares / np.arange(1, n_pieces + 1).sum(), *others]
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (6, 5, 7, 4), (4, 5, 3, 4, 5)])
+def test_twelve_components_of_rank_three_are_written_as_three(shape):
+    """The third compression is exact, so there is no fourth."""
+    factors = random_factors(shape, 3)
+    few = list(compressions(redundant(factors)))
+    assert [f[0].shape[1] for f in few] == [1, 2, 3]
+    assert relative_error(dense(few[-1]), dense(factors)) < 1e-6
+
+
+@pytest.mark.parametrize("units", [(1e80, 1e-80, 1.0), (1e-50, 1e-50, 1e-50), (1e60, 1e30, 1.0)])
+def test_units_of_the_factors_change_nothing(units):
+    """Unbalanced, tiny and huge factors are compressed like those of norm one."""
+    factors = random_factors(SHAPE, 3)
+    scaled = [unit * f for unit, f in zip(units, redundant(factors), strict=True)]
+    few = list(compressions(scaled))
+    assert len(few) == 3
+    assert relative_error(dense(few[-1]) / np.prod(units), dense(factors)) < 1e-6
+
+
+@pytest.mark.parametrize("shape", [(9, 7), (30, 4), (3, 20)])
+def test_two_factors_are_truncated_as_numpy_truncates(shape):
+    """Eckart and Young: the best matrix of rank k is that of the k largest singular triplets."""
+    factors = random_factors(shape, 6)
+    u, values, vt = np.linalg.svd(factors[0] @ factors[1].T, full_matrices=False)
+    few = list(compressions(factors))
+    assert len(few) == min(*shape, 6)
+    for k, (left, right) in enumerate(few, start=1):
+        expected = (u[:, :k] * values[:k]) @ vt[:k]
+        np.testing.assert_allclose(left @ right.T, expected, atol=1e-12 * values[0])
+
+
+def test_one_factor_is_summed():
+    """A vector is one component."""
+    (factor,) = random_factors((5,), 3)
+    ((only,),) = compressions([factor])
+    np.testing.assert_array_equal(only[:, 0], factor.sum(axis=1))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_compressions_leave_no_more_error_than_tensorly(seed):
+    """The error falls with k; it is at most 1 % above that of the best of five parafacs.
+
+    Of the dense tensor, at the same k: CP-ALS from random starts ends in local optima, so the
+    best of five stands for the optimum. Falling: up to the rounding of 40 sweeps.
+    """
+    target = dense(random_factors((7, 6, 8), 8, seed))
+    few = compressions(random_factors((7, 6, 8), 8, seed))
+    ours = [relative_error(dense(factors), target) for factors in few]
+    assert all(after <= (1 + 1e-9) * before for before, after in zip(ours, ours[1:], strict=False))
+    for k in range(1, 5):
+        theirs = [
+            parafac(target, k, n_iter_max=300, init="random", random_state=start, tol=1e-8)
+            for start in range(5)
+        ]
+        assert ours[k - 1] <= 1.01 * min(relative_error(dense(cp.factors), target) for cp in theirs)
+
+
+def test_a_tensor_that_its_leading_vectors_do_not_see():
+    """Of the Levi-Civita tensor any component with two equal vectors is zero: no error, but fits."""
+    signs = [np.linalg.det(np.eye(3)[list(p)]) for p in permutations(range(3))]
+    columns = np.array([np.eye(3)[list(p)] for p in permutations(range(3))])
+    factors = [columns[:, n].T * (signs if n == 0 else 1) for n in range(3)]
+    errors = [relative_error(dense(few), dense(factors)) for few in compressions(factors)]
+    assert errors and all(np.diff(errors) <= 1e-9)
+
+
+@pytest.mark.parametrize("order", [2, 3])
+def test_nothing_is_yielded_for_a_tensor_of_zeros(order):
+    """There is no component to begin with."""
+    assert not list(compressions([np.zeros((4, 3))] * order))
+
+
+@pytest.mark.parametrize("shape", [(5,), (5, 4), SHAPE, (4, 3, 5, 2)])
+def test_mean_factors_make_the_mean_tensor(shape):
+    """Of three models of different width; rounding of a sum of products, 1e-12."""
+    models = [random_factors(shape, width, seed=width) for width in (2, 3, 5)]
+    expected = np.mean([dense(model) for model in models], axis=0)
+    np.testing.assert_allclose(dense(mean_factors(models)), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "factorization",
+    [CPFactorization(SHAPE, 6), *(DeepCPFactorization(SHAPE, 6, depth) for depth in range(3))],
+    ids=lambda f: f"{type(f).__name__}-{getattr(f, 'depth', '')}",
+)
+def test_embedded_factors_come_back(factorization):
+    """With columns of zeros up to the width of the model."""
+    factors = random_factors(SHAPE, 4)
+    assert factorization.most_components == 6
+    theta = factorization.embed(factors)
+    for factor, back in zip(factors, factorization.forward(theta)[0], strict=True):
+        np.testing.assert_allclose(back[:, :4], factor, rtol=1e-10)
+        assert not back[:, 4:].any()
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize(("shape", "width"), [((9, 5), 5), ((5, 9), 5), ((9, 12), 4)])
+def test_an_embedded_matrix_comes_back_from_balanced_layers(shape, width, depth):
+    """``W_{j+1}^T W_{j+1} = W_j W_j^T``, and the product is the matrix."""
+    factorization = MatrixFactorization(shape, [width] * (depth - 1))
+    factors = random_factors(shape, 4)
+    theta = factorization.embed(factors)
+    left, right = factorization.forward(theta)[0]
+    np.testing.assert_allclose(left @ right.T, factors[0] @ factors[1].T, rtol=0, atol=1e-10)
+    layers = factorization.unpack(theta)
+    for below, above in zip(layers, layers[1:], strict=False):
+        np.testing.assert_allclose(above.T @ above, below @ below.T, rtol=0, atol=1e-10)
+
+
+def test_candidates_are_no_more_than_the_model_holds():
+    """A product of layers of width two has room for two singular triplets."""
+    factorization = MatrixFactorization((9, 5), [2, 3])
+
+    class Device:
+        """Thetas are NumPy arrays."""
+
+        to_numpy = from_numpy = staticmethod(np.asarray)
+
+    rng = np.random.default_rng(0)
+    thetas = [rng.standard_normal(factorization.n_parameters) for _ in range(3)]
+    pruning = Pruning(factorization, Device())
+    candidates = list(pruning.candidates(thetas))
+    assert [left.shape[1] for left, _ in candidates] == [1, 2]
+    back = pruning.factors(pruning.theta(candidates[-1]))
+    np.testing.assert_allclose(dense(back), dense(candidates[-1]), atol=1e-10)
+
+
+def cells(noise=0.0, seed=0):
+    """Return 40 % of a tensor of rank 2."""
+    tensor, _ = make_low_rank(SHAPE, 2, random_state=seed)
+    return sample_entries(tensor, 0.4, noise=noise, random_state=seed)
+
+
+def fitted(X, y, estimator=CPCompletion, **options):
+    return estimator(**{"shape": SHAPE, "random_state": 0} | options).fit(X, y)
+
+
+@pytest.mark.parametrize("n_init", [1, 3])
+def test_components_beyond_the_ones_chosen_stay_zero(n_init):
+    """Two components are kept of eight, the others are exact zeros; without pruning none is."""
+    X, y = cells()
+    options = dict(n_components=8, n_init=n_init)
+    assert np.count_nonzero(fitted(X, y, **options).component_norms_) == 2
+    assert np.all(fitted(X, y, prune=False, **options).component_norms_ > 0)
+
+
+@pytest.mark.slow
+def test_pruned_components_stay_zero_in_a_warm_start():
+    """A column of zeros is a stationary point, whatever the new data; ``warm_start=False`` is not."""
+    model = fitted(*cells(), warm_start=True)
+    X, y = low_rank_entries(SHAPE, 4, 0.6, seed=1)
+    assert np.count_nonzero(model.fit(X, y).component_norms_) == 2
+    assert model.set_params(warm_start=False).fit(X, y).rank_ == 4
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_validation_score_is_that_of_the_held_out_cells(dtype):
+    """Cells given to stop on are not trained on later, so that ``score`` repeats it."""
+    X, y = cells(noise=0.3)
+    model = CPCompletion(shape=SHAPE, dtype=dtype, random_state=0)
+    model.fit(X[60:], y[60:], X_val=X[:60], y_val=y[:60])
+    expected = r2_score(y[:60], model.predict(X[:60]))
+    assert model.validation_score_ == pytest.approx(expected, rel=1e-5)
+
+
+def test_without_held_out_cells_there_is_no_validation_score():
+    """None, not NaN: nothing was measured."""
+    assert fitted(*cells(), early_stopping=False).validation_score_ is None
+
+
+@pytest.mark.slow
+def test_single_precision_prunes_as_double():
+    """On clean cells both find two components and the values to four digits."""
+    models = [fitted(*cells(), dtype=dtype) for dtype in ("float32", "float64")]
+    assert [np.count_nonzero(model.component_norms_) for model in models] == [2, 2]
+    assert relative_error(models[0].to_dense(), models[1].to_dense()) < 1e-2
+
+
+@pytest.mark.slow
+def test_torch_prunes_as_the_kernels_do():
+    """The reference objective on another device finds the same two components."""
+    pytest.importorskip("torch")
+    model = fitted(*cells(), device="cpu:0", n_components=4, n_init=3, tol=1e-4)
+    assert np.count_nonzero(model.component_norms_) == 2
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0])
+@pytest.mark.parametrize("offset", ["auto", None])
+def test_equal_values_are_predicted(value, offset):
+    """A constant is an offset or one component; zeros are none. To 1 %, the default ``tol``."""
+    X, _ = cells()
+    model = fitted(X, np.full(len(X), value), offset=offset)
+    assert model.rank_ == int(value > 0 and offset is None)
+    np.testing.assert_allclose(model.to_dense(), value, atol=0.01 * value)
+
+
+def test_pruning_wants_held_out_cells():
+    """Said before anything is fitted."""
+    with pytest.raises(ValueError, match=r"prune=True.*early_stopping=True"):
+        fitted(*cells(), prune=True, early_stopping=False)
+
+
+def test_a_start_that_is_named_is_pruned_when_asked():
+    """By default a named start is left as it ends; ``prune=True`` drops what it does not need."""
+    options = dict(init="gaussian", n_components=5)
+    assert np.all(fitted(*cells(), **options).component_norms_ > 0)
+    assert np.count_nonzero(fitted(*cells(), prune=True, **options).component_norms_) == 2
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_deep_components_are_pruned_too(depth):
+    """Layers around zero factors are zero, so that those components stay zero at any depth."""
+    options = dict(depth=depth, n_components=5, n_init=2, tol=1e-4)
+    model = fitted(*cells(), DeepCPCompletion, **options)
+    assert model.rank_ == 2 and np.count_nonzero(model.component_norms_) < 5
+
+
+def test_the_trace_goes_on_through_the_pruning():
+    """Iterations never go back, and the last record is the model that is left."""
+    model = fitted(*cells(noise=0.1))
+    assert np.all(np.diff(model.trace_["iteration"]) >= 0)
+    last = model.trace_["component_norms"][-1]
+    np.testing.assert_allclose(last, model.component_norms_, rtol=1e-12)
+
+
+def test_a_callback_may_stop_the_descent_from_the_mean(monkeypatch):
+    """What was reached is kept, with the components chosen."""
+    from sktf import _schedule
+
+    X, y = cells(noise=0.1)
+    started = []
+    prune = _schedule._prune
+
+    def note(*arguments):
+        started.append(True)
+        return prune(*arguments)
+
+    class Stop:
+        """Asks to stop at the first record after the race."""
+
+        def setup(self, estimator, context):
+            pass
+
+        def teardown(self, estimator, context):
+            pass
+
+        def on_fit_task_end(self, *arguments, **data):
+            return bool(started)
+
+        on_fit_task_begin = on_fit_task_end
+
+    monkeypatch.setattr(_schedule, "_prune", note)
+    model = CPCompletion(shape=SHAPE, random_state=0)
+    if not hasattr(model, "set_callbacks"):
+        pytest.skip("scikit-learn below 1.9 has no callbacks")
+    model.set_callbacks(Stop()).fit(X, y)
+    assert started and not model.converged_
+    assert np.count_nonzero(model.component_norms_) == 2
+
+
+@pytest.mark.parametrize("shape", [(25, 9), (9, 25)])
+def test_a_deep_matrix_is_pruned_to_the_triplets_it_needs(shape):
+    """Of five singular values that the layers hold, two are above rounding."""
+    X, y = low_rank_entries(shape, 2, 0.6)
+    model = DeepMatrixCompletion(hidden=5, shape=shape, random_state=0).fit(X, y)
+    assert np.sum(model.singular_values_ > 1e-9 * model.singular_values_[0]) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [40, 41, 42])
+def test_noise_at_five_per_cent_seen_keeps_rank_three(seed):
+    """30^3, rank 3, 10 % noise, 1350 cells for 264 parameters.
+
+    The noise that a fit of all parameters takes up has NRMSE ``0.1 sqrt(264 / 1350) = 0.044``, and
+    the bound is twice that; a fourth component would raise it and is not within one standard
+    error.
+    """
+    tensor, _ = make_low_rank((30, 30, 30), 3, random_state=seed)
+    X, y = sample_entries(tensor, 0.05, noise=0.1, random_state=seed)
+    model = CPCompletion(shape=tensor.shape, random_state=seed).fit(X, y)
+    assert model.rank_ == 3
+    assert relative_error(model.to_dense(), tensor) < 0.1
