@@ -15,6 +15,7 @@ lint: .venv/ready
 	$(RUN) -m mypy
 
 docs: .venv/docs
+	rm -rf docs/generated
 	SKTF_DOCS_OFFLINE=1 $(RUN) -m sphinx -W --keep-going -b html docs docs/_build/html
 
 .venv/ready: setup.cfg constraints.txt
