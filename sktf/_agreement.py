@@ -120,7 +120,6 @@ class AgreementDisplay(Display):
         return [f"{number}: {score:.3g}" for number, score in enumerate(scores)]
 
     def _plot_correlations(self, correlations, names):
-        """Draw the table of correlations."""
         ax, ticks = self.axes_[0], np.arange(len(names))
         low = min(0.0, correlations.min())
         self.image_ = ax.imshow(correlations, cmap="viridis", vmin=low, vmax=1.0)

@@ -199,7 +199,6 @@ class CPALSCompletion(BaseCompletion):
         return self
 
     def _ranks(self, cells):
-        """Return the numbers of components to try."""
         if self.n_components is None:
             most = max(1, len(cells.values) // sum(cells.shape))
             return [rank for rank in _RANKS if rank <= most]
@@ -257,7 +256,6 @@ class CPALSCompletion(BaseCompletion):
         return best
 
     def _best_start(self, solver, rank, training, held_out, rng):
-        """Return the best of ``n_init`` runs."""
         runs = (self._run(solver, training, held_out, rank, rng) for _ in range(self.n_init))
         best = min(runs, key=lambda run: run.score)
         if self.verbose:

@@ -52,6 +52,8 @@ def cell_numbers(observations):
 
 def row_numbers(table):
     """Return a number for each row of non-negative integers, the same for equal rows."""
+    if not table.shape[1]:
+        return np.zeros(len(table), np.int64)
     sequence = lexicographic(list(table.T))
     new = np.zeros(len(table), bool)
     for column in table.T:

@@ -15,6 +15,9 @@ DASHED = {"color": INK, "linewidth": 1.0, "linestyle": (0, (4, 3))}
 class Display(ABC):
     """A picture that is drawn by `plot`."""
 
+    def __init_subclass__(cls):
+        cls.plot.__doc__ = cls.plot.__doc__ or Display.plot.__doc__
+
     @abstractmethod
     def plot(self, ax=None):
         """Draw the display.

@@ -90,7 +90,6 @@ def make_low_rank(
 
 
 def _draw_factor(distribution, n, rank, rng):
-    """Return a random factor matrix."""
     if distribution == "orthonormal":
         if n < rank:
             raise ValueError(

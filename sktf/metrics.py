@@ -380,7 +380,6 @@ def _finite(values, name, remedy="remove or fill such values first"):
 
 
 def _check_same_shape(**arrays):
-    """Refuse arrays of different shapes."""
     shapes = {name: array.shape for name, array in arrays.items()}
     if len(set(shapes.values())) > 1:
         raise ValueError(f"shapes differ: {shapes}; pass arrays of one shape.")

@@ -7,9 +7,8 @@ seen in training. The columns of X are indices, or labels, which are numbered in
 from abc import abstractmethod
 
 import numpy as np
-from scipy.sparse import csr_array
 from sklearn.model_selection import BaseCrossValidator
-from sklearn.preprocessing import OrdinalEncoder
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 from sklearn.utils import check_random_state
 
 from sktf.datasets import entry_groups
@@ -81,15 +80,9 @@ def _deal(labels, n_folds, rng):
 
 def _membership(table, labels):
     """Return a 0-1 matrix, groups by indices: which groups have a cell at an index of a mode."""
-    columns, n_indices = [], 0
-    for column in table.T:
-        seen, codes = np.unique(column, return_inverse=True)
-        columns.append(n_indices + codes)
-        n_indices += len(seen)
-    rows = np.tile(labels, table.shape[1])
-    shape = int(labels.max()) + 1, n_indices
-    matrix = csr_array((np.ones(rows.size, np.int64), (rows, np.concatenate(columns))), shape=shape)
-    matrix.sum_duplicates()
+    one_hot = OneHotEncoder(dtype=np.int64).fit_transform
+    matrix = (one_hot(labels[:, None]).T @ one_hot(table)).tocsr()
+    matrix.sort_indices()
     matrix.data[:] = 1
     return matrix
 
@@ -117,9 +110,8 @@ def _spread(folds, membership, n_folds):
         for group in _row(of_index, index):
             touched = _row(membership, group)
             harm = (counts[touched] == totals[touched, None] - 1) & (totals[touched, None] > 1)
-            to = min(
-                set(range(n_folds)) - {folds[group]}, key=lambda f: (harm[:, f].sum(), sizes[f])
-            )
+            elsewhere = set(range(n_folds)) - {folds[group]}
+            to = min(elsewhere, key=lambda f: (harm[:, f].sum(), sizes[f]))
             moves.append((group == last, harm[:, to].sum(), group, to, touched[harm[:, to]]))
         _, _, last, to, harmed = min(moves, key=lambda move: move[:4])
         together.extend(harmed)

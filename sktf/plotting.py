@@ -50,10 +50,8 @@ class TrajectoryDisplay(Display):
     ----------
     axes_ : ndarray of shape (2,) of matplotlib Axes
     figure_ : matplotlib Figure
-    lines_ : list of matplotlib Line2D
-        One line per component, in the order of the trace's columns.
-    truth_lines_ : list of matplotlib Line2D
-        One per true value.
+    lines_, truth_lines_ : list of matplotlib Line2D
+        One per component, in the order of the trace's columns, and one per true value.
     loss_lines_ : list of matplotlib Line2D
         The training loss and, where there is one, the validation loss.
 
@@ -141,7 +139,6 @@ class TrajectoryDisplay(Display):
         return self
 
     def _plot_components(self, x, quantity, n_highlighted, style):
-        """Draw one line per component, and the truth."""
         from matplotlib import colormaps
 
         ax, norms = self.axes_[0], np.asarray(self.trace[quantity], dtype=float)
@@ -162,15 +159,14 @@ class TrajectoryDisplay(Display):
             _label_ends(ax, {index: self.lines_[index] for index in shown})
             ax.text(1.04, 1.05, _HEADINGS[quantity], transform=ax.transAxes, fontsize="small")
         others = np.delete(self.lines_, shown).tolist()
-        word = "other" if len(others) == 1 else "others"
-        handles = self.truth_lines_[:1] + others[:1]
-        names = ["true value"][: len(self.truth_lines_)]
-        names += [f"{len(others)} {word if shown.size else 'in all'}"][: len(others)]
+        word = "in all" if not shown.size else "other" if len(others) == 1 else "others"
+        named = {"true value": self.truth_lines_, f"{len(others)} {word}": others}
+        named = {name: lines[0] for name, lines in named.items() if lines}
         corner = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
-        ax.legend(handles, names, ncols=2, frameon=False, fontsize="small", **corner)
+        style = {"ncols": 2, "frameon": False, "fontsize": "small"}
+        ax.legend(named.values(), named.keys(), **style, **corner)
 
     def _plot_loss(self, x, style):
-        """Draw the training loss and, where there is one, the validation loss."""
         ax, names = self.axes_[1], {"loss": "training", "validation_loss": "validation"}
         lines = {
             name: ax.plot(x, np.asarray(self.trace[key], dtype=float), color=colour, **style)[0]

@@ -1,6 +1,6 @@
-"""Averaging and pruning: compressions against numpy and tensorly, embedding, what fit says of it."""
+"""Averaging and pruning: compressions by numpy and tensorly, embedding, what fit makes of it."""
 
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import numpy as np
 import pytest
@@ -86,7 +86,7 @@ def test_compressions_leave_no_more_error_than_tensorly(seed):
     target = dense(random_factors((7, 6, 8), 8, seed))
     few = compressions(random_factors((7, 6, 8), 8, seed))
     ours = [relative_error(dense(factors), target) for factors in few]
-    assert all(after <= (1 + 1e-9) * before for before, after in zip(ours, ours[1:], strict=False))
+    assert all(after <= (1 + 1e-9) * before for before, after in pairwise(ours))
     for k in range(1, 5):
         theirs = [
             parafac(target, k, n_iter_max=300, init="random", random_state=start, tol=1e-8)
@@ -96,7 +96,7 @@ def test_compressions_leave_no_more_error_than_tensorly(seed):
 
 
 def test_a_tensor_that_its_leading_vectors_do_not_see():
-    """Of the Levi-Civita tensor any component with two equal vectors is zero: no error, but fits."""
+    """Of the Levi-Civita tensor components with two equal vectors see nothing; others do."""
     signs = [np.linalg.det(np.eye(3)[list(p)]) for p in permutations(range(3))]
     columns = np.array([np.eye(3)[list(p)] for p in permutations(range(3))])
     factors = [columns[:, n].T * (signs if n == 0 else 1) for n in range(3)]
@@ -143,7 +143,7 @@ def test_an_embedded_matrix_comes_back_from_balanced_layers(shape, width, depth)
     left, right = factorization.forward(theta)[0]
     np.testing.assert_allclose(left @ right.T, factors[0] @ factors[1].T, rtol=0, atol=1e-10)
     layers = factorization.unpack(theta)
-    for below, above in zip(layers, layers[1:], strict=False):
+    for below, above in pairwise(layers):
         np.testing.assert_allclose(above.T @ above, below @ below.T, rtol=0, atol=1e-10)
 
 
@@ -186,7 +186,7 @@ def test_components_beyond_the_ones_chosen_stay_zero(n_init):
 
 @pytest.mark.slow
 def test_pruned_components_stay_zero_in_a_warm_start():
-    """A column of zeros is a stationary point, whatever the new data; ``warm_start=False`` is not."""
+    """A component of zeros is a stationary point, whatever the new data; a new start is not."""
     model = fitted(*cells(), warm_start=True)
     X, y = low_rank_entries(SHAPE, 4, 0.6, seed=1)
     assert np.count_nonzero(model.fit(X, y).component_norms_) == 2

@@ -25,6 +25,9 @@ class Objective:
     def loss(self, theta):
         return self.functions[self.name](theta)[0]
 
+    def terms(self, theta):
+        return np.array([self.loss(theta)])
+
 
 def parabola(*centre, curvature=1.0):
     """``curvature * |theta - centre|^2``; constant steps contract by ``1 - 2 eta curvature``."""
@@ -294,18 +297,11 @@ class Averaging:
         return factors
 
 
-class HeldOutParabola(Objective):
-    """A held-out parabola around 0; the loss has one term."""
-
-    def terms(self, theta):
-        return np.array([self.loss(theta)])
-
-
 def pruned(starts, notify=lambda *_: False, training=None, **options):
     """Race starts that hardly move, and prune; return the best run and who was averaged."""
     training = {"only": parabola(0.0, curvature=1e-9) if training is None else training}
     problem = make_problem(training, losses=("only",), max_iter=50, tol=0.0)
-    held_out, pruning = HeldOutParabola({"only": parabola(0.0)}), Averaging()
+    held_out, pruning = Objective({"only": parabola(0.0)}), Averaging()
     problem = problem._replace(held_out=held_out, pruning=pruning, **options)
     run = best_run(problem, [make_run(start, notify=notify) for start in starts])
     return run, [round(theta, 3) for theta in pruning.averaged]
@@ -357,7 +353,7 @@ def test_a_mean_that_fits_worse_leaves_the_best_run_alone():
     """The wells at -1 and 1 fit alike; their mean is the maximum between them."""
     training = {"only": wells}
     problem = make_problem(training, losses=("only",))
-    held_out = HeldOutParabola(training)
+    held_out = Objective(training)
     problem = problem._replace(held_out=held_out, pruning=Averaging())
     run = best_run(problem, [make_run(-0.9), make_run(0.9)])
     np.testing.assert_allclose(np.abs(run.theta), 1.0, atol=1e-4)
