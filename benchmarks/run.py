@@ -13,7 +13,18 @@ import time
 
 import common
 
-_ALL = ("gradient", "roofline", "papers", "race", "memory", "search", "steps")
+_ALL = (
+    "gradient",
+    "roofline",
+    "papers",
+    "race",
+    "memory",
+    "search",
+    "steps",
+    "practice",
+    "phase",
+    "study",
+)
 
 
 def main():

@@ -61,7 +61,8 @@ class MatrixFactorization(Factorization):
 
     @property
     def most_components(self):
-        return min(min(block) for block in self.blocks)
+        # A single layer only learns cells by heart, and pruning would fill in the others.
+        return min(min(block) for block in self.blocks) if len(self.blocks) > 1 else 0
 
     def embed(self, factors):
         """Balanced layers of the product."""

@@ -27,7 +27,7 @@ DESCENT = """\
     n_init : int or "auto", default="auto"
         Number of starts; the best on held-out cells, or else on the training loss, is kept.
         Many starts race: each descends a little, the best of each kind and the next best go on
-        to the end, six of them with ``prune``, else one more than there are kinds. "auto": 12
+        to the end: with ``prune`` six of them, else one more than there are kinds. "auto": 12
         when ``init="auto"`` and cells are held out, otherwise 1.
     loss : {"auto", "squared", "huber"}, default="auto"
         Mean loss over the observed cells. "squared": ``r^2``; "huber": ``r^2`` up to
@@ -57,7 +57,7 @@ DESCENT = """\
         Stop when the held-out loss has not improved while the training loss moved on by 30 %
         and for so many iterations after: a plateau before the next component stops nothing.
     prune : bool or "auto", default="auto"
-        Whether the fits that score within three times the best are averaged, and the mean
+        Whether the fits that score within one and a half times the best are averaged, and the mean
         written with the fewest components whose held-out error is within one standard error of
         the least; descent goes on from there and the other components stay zero. "auto": when
         ``init="auto"`` and cells are held out. Not after ``warm_start``.
@@ -77,7 +77,8 @@ DESCENT = """\
         Print the loss at every record.
     warm_start : bool, default=False
         Go on from the previous fit, keeping its offset and scale; ``init`` and ``n_init`` then
-        do nothing, and held-out cells are drawn afresh, also from cells it was trained on.
+        do nothing, components that were pruned stay zero, and held-out cells are drawn
+        afresh, also from cells it was trained on.
     random_state : int, RandomState instance or None, default=None
         Draws the starts and the held-out cells.
     device : str, default="cpu"
@@ -112,7 +113,8 @@ TRACE = """\
     loss_ : float
         Training loss at the end, on the scaled data.
     validation_score_ : float or None
-        R^2 on the held-out cells, before the last fit on all of them; None without.
+        R^2 on the held-out cells, before the last fit on all of them; None without. It flatters,
+        since the same cells chose start, components and end.
     loss_curve_ : ndarray
         Training loss at each record.
     trace_ : dict of ndarray
@@ -120,7 +122,7 @@ TRACE = """\
         what ``measures`` asks for, and ``validation_loss`` where cells were held out. ``time``,
         the sum of the step sizes, is that of the flow ``d theta/dt = -grad loss`` for the mean
         loss on the scaled data; times ``2 / m`` it is the time of half the sum of m squares.
-        Stages of different loss follow one another.
+        Stages of different loss follow one another; after pruning the components are others.
     converged_ : bool
         Whether the descent met ``tol`` or stopped on held-out cells."""
 

@@ -31,7 +31,7 @@ class CompletionEnsemble(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     ----------
     estimator : estimator object, default=None
         A completion estimator with a ``random_state``. None: ``CPCompletion()``.
-    n_init : int, default=5
+    n_init : int, default=8
         Number of fits, the members.
     n_average : int, default=None
         How many of them are averaged, those with the best ``validation_score_``. None: all but
@@ -95,7 +95,7 @@ class CompletionEnsemble(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     _doc_link_module = "sktf"
     _doc_link_template = BaseCompletion._doc_link_template
 
-    def __init__(self, estimator=None, *, n_init=5, n_average=None, n_jobs=None, random_state=None):
+    def __init__(self, estimator=None, *, n_init=8, n_average=None, n_jobs=None, random_state=None):
         self.estimator = estimator
         self.n_init = n_init
         self.n_average = n_average
@@ -186,7 +186,7 @@ class CompletionEnsemble(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
                 f"Rank not identified: of {n_average} fits {sorted(ranks)} are the ranks. Their "
                 "mean may still predict well; more cells or less noise would settle the rank.",
                 CompletionWarning,
-                3,
+                4,  # the caller of fit
             )
 
     def predict(self, X, return_std=False):

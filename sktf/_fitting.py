@@ -49,7 +49,7 @@ class Fitting:
         self.largest = frame.offset.scale * float(np.abs(training.values).max())
         losses = estimator._losses()
         objective = self._objective(training, losses[0])
-        prune = estimator._prunes(held_out is not None) and self.factorization.most_components > 0
+        prune = estimator._prunes(held_out is not None) and self._can_prune()
         self.problem = Problem(
             training=objective,
             held_out=None if held_out is None else self._objective(held_out, losses[0]),
@@ -60,6 +60,15 @@ class Fitting:
             patience=estimator.n_iter_no_change,
             pruning=Pruning(self.factorization, objective) if prune else None,
         )
+
+    def _can_prune(self):
+        can = self.factorization.most_components > 0
+        if self.estimator.prune is True and not can:
+            raise ValueError(
+                f"prune=True: {type(self.estimator).__name__} with these parameters has no form "
+                'for a mean of fits; set prune="auto".'
+            )
+        return can
 
     def _check_size(self):
         if self.factorization.n_parameters > _MAX_PARAMETERS:

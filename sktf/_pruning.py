@@ -27,8 +27,9 @@ class Pruning:
         self._factorization, self._objective = factorization, objective
 
     def factors(self, theta):
-        """Return the factors of theta (NumPy)."""
-        return self._factorization.forward(self._objective.to_numpy(theta))[0]
+        """Return the factors of theta (NumPy, float64: a mean has parallel components)."""
+        factors, _ = self._factorization.forward(self._objective.to_numpy(theta))
+        return [factor.astype(np.float64) for factor in factors]
 
     def candidates(self, thetas):
         """Yield factors of 1, 2, ... components that approach the mean of the models."""
@@ -120,8 +121,8 @@ def _least_squares(target, factors, n_sweeps):
     for _ in range(n_sweeps):
         for n, factor in enumerate(target):
             gram = _products(factors, factors, n)
-            # The ridge keeps parallel components from growing against each other.
-            ridge = 1e-9 * np.trace(gram) * np.eye(len(gram))
+            # The ridge keeps parallel components from growing against each other, zeros at zero.
+            ridge = (1e-9 * np.trace(gram) + np.finfo(float).tiny) * np.eye(len(gram))
             wanted = factor @ _products(target, factors, n)
             factors[n] = np.linalg.solve(gram + ridge, wanted.T).T
         factors = _even_out(factors)

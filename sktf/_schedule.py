@@ -20,7 +20,7 @@ _EQUALLY_WELL = 10
 # Two losses whose values differ by no more than this factor are one.
 _SAME = 1.01
 # Finalists of a race whose mean is taken, and how much worse than the best they may score.
-_FINALISTS, _COMPARABLE = 6, 3
+_FINALISTS, _COMPARABLE = 6, 1.5
 # Numbers of components tried beyond the best one so far, and how much worse than the best run
 # the mean may be before descent goes on from it.
 _BEYOND, _WITHIN_REACH = 5, 1.5

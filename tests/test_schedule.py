@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sktf._schedule import Problem, Run, _supported, best_run, refit
+from sktf._schedule import _COMPARABLE, Problem, Run, _supported, best_run, refit
 from sktf._steps import Constant
 from sktf._trace import Recorder
 
@@ -304,15 +304,16 @@ def pruned(starts, notify=lambda *_: False, training=None, **options):
     held_out, pruning = Objective({"only": parabola(0.0)}), Averaging()
     problem = problem._replace(held_out=held_out, pruning=pruning, **options)
     run = best_run(problem, [make_run(start, notify=notify) for start in starts])
-    return run, [round(theta, 3) for theta in pruning.averaged]
+    return run, sorted(round(theta, 3) for theta in pruning.averaged)
 
 
-def test_runs_within_three_times_the_best_are_averaged():
-    """Scores are squares: 1.7 is within a factor of three of 1, and 1.8 is not."""
-    run, averaged = pruned([1.0, -1.7, 1.8, -1.2])
-    assert averaged == [1.0, -1.7, -1.2]
+def test_runs_that_score_nearly_as_the_best_are_averaged():
+    """Scores are squares: one start scores just within the factor ``_COMPARABLE`` of 1, one not."""
+    within, beyond = round(_COMPARABLE**0.5 - 0.01, 3), round(_COMPARABLE**0.5 + 0.01, 3)
+    run, averaged = pruned([1.0, -within, beyond, -1.1], n_finalists=6)
+    assert averaged == [-within, -1.1, 1.0]
     # Descent goes on from their mean; here it hardly moves.
-    np.testing.assert_allclose(run.theta, (1 - 1.7 - 1.2) / 3, atol=1e-6)
+    np.testing.assert_allclose(run.theta, (1 - within - 1.1) / 3, atol=1e-6)
 
 
 def test_a_single_run_is_its_own_mean():
@@ -321,9 +322,9 @@ def test_a_single_run_is_its_own_mean():
 
 
 def test_six_runs_go_on_to_be_averaged():
-    """Of eight, the six best by the screening."""
-    starts = [1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7]
-    assert pruned(starts)[1] == starts[:6]
+    """Of eight, the six best by the screening, where there is room for six."""
+    starts = [1.0, 1.01, 1.02, 1.03, 1.04, 1.05, 1.06, 1.07]
+    assert pruned(starts, n_finalists=6)[1] == starts[:6]
 
 
 def test_a_run_that_diverged_is_not_averaged():
@@ -332,7 +333,7 @@ def test_a_run_that_diverged_is_not_averaged():
     def function(theta):
         return nowhere(theta) if theta[0] > 5 else parabola(0.0, curvature=1e-9)(theta)
 
-    assert pruned([1.0, 9.0, -1.1], training=function)[1] == [1.0, -1.1]
+    assert pruned([1.0, 9.0, -1.1], training=function, n_finalists=6)[1] == [-1.1, 1.0]
 
 
 def test_a_race_that_was_stopped_is_not_pruned():
@@ -343,9 +344,9 @@ def test_a_race_that_was_stopped_is_not_pruned():
 
 def test_a_stop_after_the_race_keeps_the_mean():
     """The last descent counts on from iteration 50 of the best run."""
-    run, averaged = pruned([1.0, -0.8], notify=lambda i, *_: i > 50)
-    assert averaged == [1.0, -0.8] and run.status == "callback"
-    np.testing.assert_allclose(run.theta, 0.1, atol=1e-6)
+    run, averaged = pruned([1.0, -0.9], notify=lambda i, *_: i > 50)
+    assert averaged == [-0.9, 1.0] and run.status == "callback"
+    np.testing.assert_allclose(run.theta, 0.05, atol=1e-6)
     assert 50 < run.recorder.iteration < 60
 
 
