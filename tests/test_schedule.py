@@ -310,7 +310,7 @@ def pruned(starts, notify=lambda *_: False, training=None, **options):
 def test_runs_that_score_nearly_as_the_best_are_averaged():
     """Scores are squares: one start scores just within the factor ``_COMPARABLE`` of 1, one not."""
     within, beyond = round(_COMPARABLE**0.5 - 0.01, 3), round(_COMPARABLE**0.5 + 0.01, 3)
-    run, averaged = pruned([1.0, -within, beyond, -1.1], n_finalists=6)
+    run, averaged = pruned([1.0, -within, beyond, -1.1])
     assert averaged == [-within, -1.1, 1.0]
     # Descent goes on from their mean; here it hardly moves.
     np.testing.assert_allclose(run.theta, (1 - within - 1.1) / 3, atol=1e-6)
@@ -324,7 +324,7 @@ def test_a_single_run_is_its_own_mean():
 def test_six_runs_go_on_to_be_averaged():
     """Of eight, the six best by the screening, where there is room for six."""
     starts = [1.0, 1.01, 1.02, 1.03, 1.04, 1.05, 1.06, 1.07]
-    assert pruned(starts, n_finalists=6)[1] == starts[:6]
+    assert pruned(starts)[1] == starts[:6]
 
 
 def test_a_run_that_diverged_is_not_averaged():
@@ -333,7 +333,7 @@ def test_a_run_that_diverged_is_not_averaged():
     def function(theta):
         return nowhere(theta) if theta[0] > 5 else parabola(0.0, curvature=1e-9)(theta)
 
-    assert pruned([1.0, 9.0, -1.1], training=function, n_finalists=6)[1] == [-1.1, 1.0]
+    assert pruned([1.0, 9.0, -1.1], training=function)[1] == [-1.1, 1.0]
 
 
 def test_a_race_that_was_stopped_is_not_pruned():
