@@ -205,7 +205,11 @@ def test_the_size_of_the_arrays_is_bounded():
     assert _sensing._MAX_ENTRIES == 2**30
 
 
+few_cells = pytest.mark.filterwarnings("ignore:Under-determined:sktf.CompletionWarning")
+
+
 @cut_off
+@few_cells
 def test_measurements_after_cells_leave_nothing_of_them():
     """Column names and the number of modes are those of the last fit."""
     pd = pytest.importorskip("pandas")
@@ -229,6 +233,7 @@ def test_a_warm_start_goes_on():
 
 
 @cut_off
+@few_cells
 def test_a_warm_start_from_a_fit_with_offset_is_refused():
     """Its factors lack the offset, which measurements include."""
     model = CPCompletion(2, offset="mean", max_iter=3, warm_start=True, random_state=0)
