@@ -40,9 +40,7 @@ def compare(name, entries, seen):
         estimator.fit(X, y)
         seconds = time.perf_counter() - start
         error = normalized_rmse(y_hidden, estimator.predict(X_hidden))
-        cap = "*" if estimator.rank_ == estimator.factors_[0].shape[1] else " "
-        print(f"  {label:38}{error:18.4f}{estimator.rank_:6d}{cap}{seconds:8.1f}")
-    print("  * all components that there were: these data single out no lower rank")
+        print(f"  {label:38}{error:18.4f}{estimator.rank_:6d}{seconds:9.1f}")
 
 
 def draw():

@@ -23,7 +23,7 @@ class AgreementDisplay(Display):
     component_norms : list of array-like, default=None
         For each member the norms of its components, descending.
     validation_scores : array-like of shape (n_members,), default=None
-        The held-out error of each member, written beside its number.
+        The held-out R^2 of each member, written beside its number.
 
     Attributes
     ----------
@@ -127,7 +127,7 @@ class AgreementDisplay(Display):
         ax.set_yticks(ticks, names)
         ax.set_xticks(ticks)
         scored = self.validation_scores is not None
-        ax.set(xlabel="Member", ylabel="Member: held-out error" if scored else "Member")
+        ax.set(xlabel="Member", ylabel="Member: held-out R$^2$" if scored else "Member")
         self.figure_.colorbar(self.image_, ax=ax, shrink=0.8)
         if len(names) <= _MAX_WRITTEN:
             style = {"ha": "center", "va": "center", "fontsize": "small"}

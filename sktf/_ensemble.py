@@ -46,7 +46,7 @@ class CompletionEnsemble(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     Attributes
     ----------
     estimators_ : list of estimators
-        The members, best first.
+        The members, best first: by ``validation_scores_``, or by training loss without.
     validation_scores_ : ndarray of shape (n_init,)
         Their R^2 on the cells that each held out (NaN where an estimator holds none out).
     n_average_ : int
@@ -163,7 +163,9 @@ class CompletionEnsemble(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     def _set_fitted(self, members):
         """Order the members and set all fitted attributes at once."""
         scores = np.array([getattr(m, "validation_score_", None) for m in members], dtype=float)
-        order = np.argsort(-scores, kind="stable")
+        losses = np.array([getattr(m, "loss_", 0.0) for m in members], dtype=float)
+        # A member that held nothing out has no score; those are told apart by training loss.
+        order = np.lexsort((losses, np.nan_to_num(-scores, nan=np.inf)))
         members, scores = [members[i] for i in order], scores[order]
         n_average = self.n_average or _n_good(scores)
         best = members[0]

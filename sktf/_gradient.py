@@ -138,7 +138,8 @@ class GradientDescentCompletion(CallbackSupportMixin, BaseCompletion):
         Returns
         -------
         self : object
-            The fitted estimator. ``scale_`` is the RMS of y, or 1 with ``scale=False``.
+            The fitted estimator. ``scale_`` is the RMS of y over the RMS Frobenius norm of
+            the ``A_j``, or 1 with ``scale=False``.
 
         Raises
         ------
@@ -239,7 +240,8 @@ class GradientDescentCompletion(CallbackSupportMixin, BaseCompletion):
             prune = isinstance(self.init, str) and self.init == "auto" and holds_out
         elif self.prune and not holds_out:
             raise ValueError(
-                "prune=True chooses components on held-out cells: set early_stopping=True."
+                "prune=True chooses components on held-out cells, of which there are none: set "
+                "early_stopping=True in fit, prune='auto' in fit_measurements."
             )
         else:
             prune = self.prune

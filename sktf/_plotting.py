@@ -64,4 +64,6 @@ def nameless(estimator):
     """Return a shallow copy that predicts from arrays, also if fitted on a DataFrame."""
     bare = copy(estimator)
     vars(bare).pop("feature_names_in_", None)
+    if hasattr(bare, "estimators_"):
+        bare.estimators_ = [nameless(member) for member in bare.estimators_]
     return bare

@@ -1,10 +1,8 @@
 """Held-out error against the number of components: what each of them is worth."""
 
-from copy import copy
-
 import numpy as np
 
-from ._plotting import BLUE, DASHED, Display, check_fitted, make_axes
+from ._plotting import BLUE, DASHED, Display, check_fitted, make_axes, nameless
 from ._rank import merged_groups
 from .metrics import normalized_rmse
 
@@ -83,7 +81,7 @@ class RankCurveDisplay(Display):
         """
         check_fitted(estimator, "factors_")
         groups, _ = merged_groups(estimator.factors_)
-        kept, errors = copy(estimator), []
+        kept, errors, X = nameless(estimator), [], np.asarray(X)
         for k in range(len(groups) + 1):
             columns = np.concatenate([np.empty(0, int), *groups[:k]])
             kept.factors_ = [factor[:, columns] for factor in estimator.factors_]

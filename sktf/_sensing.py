@@ -17,11 +17,15 @@ _MAX_ENTRIES = 2**30
 
 
 class Measurements(NamedTuple):
-    """Sums ``values_j = <arrays_j, T>`` and their weights; first axis the measurement."""
+    """Sums ``values_j = <arrays_j, T>`` and their weights; first axis the measurement.
+
+    ``unit`` is the RMS Frobenius norm of the arrays (1: not to be divided by).
+    """
 
     arrays: np.ndarray
     values: np.ndarray
     weights: np.ndarray
+    unit: float = 1.0
 
     def seen_by(self, frame):
         """Return the measurements of the tensor that the factorization describes, scaled."""
@@ -33,8 +37,8 @@ class Measurements(NamedTuple):
         modes = [1 + mode for group in frame.groups for mode in group]
         arrays = self.arrays.transpose(0, *modes).reshape(len(self.arrays), -1)
         scale = frame.offset.scale
-        values = self.values / scale if scale else np.zeros_like(self.values)
-        return self._replace(arrays=arrays, values=values)
+        values = self.values / (scale * self.unit) if scale else np.zeros_like(self.values)
+        return self._replace(arrays=arrays / self.unit, values=values)
 
 
 def check_measurements(estimator, A, y, sample_weight):
@@ -51,22 +55,29 @@ def check_measurements(estimator, A, y, sample_weight):
         )
     arrays = check_array(arrays, dtype=np.float64, allow_nd=True, input_name="A")
     shape = arrays.shape[1:]
-    if 0 in shape or estimator.shape not in (None, shape):
+    given = None if estimator.shape is None else tuple(estimator.shape)
+    if 0 in shape or given not in (None, shape):
         raise ValueError(f"shape={estimator.shape!r}, but A measures tensors of shape {shape}.")
     # A measurement is checked as what it is to y and the weights: a row with a number.
     numbers = np.arange(len(arrays))[:, None]
     checked = check_observations(estimator, numbers, y, sample_weight, (len(arrays),))
     estimator.n_features_in_ = len(shape)
-    return Measurements(arrays[checked.coords[:, 0]], checked.values, checked.weights)
+    arrays = arrays[checked.coords[:, 0]]
+    norms = np.linalg.norm(arrays.reshape(len(arrays), -1), axis=1)
+    peak = norms.max() or 1.0
+    unit = peak * np.sqrt(np.average((norms / peak) ** 2, weights=checked.weights))
+    unit = float(unit) if estimator.scale and unit else 1.0
+    return Measurements(arrays, checked.values, checked.weights, unit)
 
 
 def fit_sensing_frame(measurements, groups, scale):
     """Return the frame of measurements: no offset, every cell of the tensor stored."""
-    arrays, values, weights = measurements
+    arrays, values, weights, unit = measurements
     shape = arrays.shape[1:]
     sizes = tuple(prod(shape[mode] for mode in group) for group in groups)
     numbers = np.arange(len(values))[:, None]
     offset = fit_offset(Observations(numbers, values, weights, (len(values),)), None, scale)
+    offset = offset._replace(scale=offset.scale / unit)
     return Frame(shape, groups, [None] * len(groups), sizes, offset)
 
 

@@ -84,7 +84,7 @@ class SliceDisplay(Display):
             is too large to draw.
         """
         check_fitted(estimator, "shape_")
-        X, y, shape = np.asarray(X), np.asarray(y), estimator.shape_
+        X, y, shape = np.asarray(X).astype(np.int64), np.asarray(y), estimator.shape_
         names = getattr(estimator, "feature_names_in_", [f"mode {m}" for m in range(len(shape))])
         modes, others = list(modes), _other_modes(modes, shape)
         if at is None:

@@ -468,6 +468,8 @@ def gradient_flow(gradient, theta0, times):
     theta0, times = _finite(theta0, "theta0"), _finite(times, "times")
     if times.ndim != 1 or not times.size or times[0] < 0 or np.any(np.diff(times) <= 0):
         raise ValueError(f"times is {times}; pass increasing times, the first not negative.")
+    if times[-1] == 0:
+        return theta0[np.newaxis].copy()
 
     def velocity(time, theta):
         return -np.ravel(gradient(theta.reshape(theta0.shape)))
