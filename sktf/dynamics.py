@@ -143,7 +143,7 @@ def cp_gradients(vectors, gradient, matrices=None):
 
 
 def matrix_gradients(layers, gradient):
-    """Return ``(W_N ... W_{j+1})^T G (W_{j-1} ... W_1)^T``, the gradients at the layers.
+    """Return the gradients at the layers, ``(W_N...W_{j+1})^T G (W_{j-1}...W_1)^T``.
 
     Parameters
     ----------
