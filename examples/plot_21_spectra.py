@@ -41,16 +41,14 @@ for time, colour in zip(TIMES, plt.cm.viridis(np.linspace(0, 0.85, len(TIMES))),
     left.plot(emission, seen[at], "o", ms=4, color=colour)
 left.set(xlabel="emission (nm)", ylabel="fluorescence", title="lines: predicted; filled: seen")
 left.legend(frameon=False)
-
-# %%
-# All hidden readings against their predictions.
-
+# Beside them a sample of the hidden readings against their predictions.
 some = np.random.default_rng(0).permutation(len(y_hidden))[:5000]
 right.plot(y_hidden[some], model.predict(X_hidden[some]), ".", ms=2, color="#0072B2")
 right.axline((0, 0), slope=1, color="0.5", lw=1)
 right.set(
     xlabel="measured, hidden", ylabel="predicted", title=f"hidden readings: NRMSE {error:.3f}"
 )
+plt.show()
 
 # %%
 # 5 % of the readings predict the others to 0.045 standard deviations, at all intensities.
