@@ -61,9 +61,8 @@ class FusedObjective:
     """The objective on the CPU: compiled passes over blocks of cells.
 
     A gradient takes ``(6 n_observed + 5 runs) R`` operations, runs being those of equal leading
-    rows. Two dense products over a split of the modes take ``6 prod(shape) R`` at a rate up to five
-    times that of the pass: at 10^4 cells, a fifth of them seen, R = 1000, both take 1 ms. So one
-    kernel serves all orders and densities met in completion.
+    rows. Two dense products over a split of the modes would take ``6 prod(shape) R`` at a higher
+    rate: at 10^4 cells, a fifth of them seen, R = 1000, both take 1 ms, so there is one kernel.
 
     The cells are cut into blocks by the size of the problem alone, each with a gradient buffer
     of its own, and the buffers are added in block order: the result has the same bits for any

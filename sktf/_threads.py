@@ -1,4 +1,4 @@
-"""How many threads linear algebra may use while small problems are fitted."""
+"""How many threads linear algebra may use during a fit."""
 
 from contextlib import contextmanager
 from threading import Lock
@@ -11,7 +11,7 @@ _state: dict = {"fits": 0, "limits": None}
 
 @contextmanager
 def one_blas_thread():
-    """Keep BLAS on one thread while any fit runs: small products lose by threads.
+    """Keep BLAS on one thread while any fit runs: bits depend on threads, small products lose.
 
     The limit is the process's, so fits that overlap share it and the last one lifts it.
     """
