@@ -20,7 +20,8 @@ from pathlib import Path
 import common  # noqa: F401  pins the threads
 import numpy as np
 from common import print_goal, print_row, print_title
-from practice import pyttb_fit, read_cache, write_cache
+from peers import Components, load, pyttb_fit
+from practice import read_cache, write_cache
 from scipy.optimize import minimize
 from scipy.sparse import csr_array
 
@@ -86,13 +87,7 @@ def lbfgs_start(X, y, shape, rank, seed):
     start = 0.3 * rng.standard_normal(size) if seed % 2 else rng.random(size)
     options = {"maxiter": 150}
     found = minimize(loss, start, jac=True, method="L-BFGS-B", options=options)
-    factors = factors_of(found.x)
-
-    def predict(X):
-        rows = [factor[column] for factor, column in zip(factors, X.T, strict=True)]
-        return np.prod(rows, axis=0).sum(axis=1)
-
-    return 2 * found.fun / len(y), predict
+    return 2 * found.fun / len(y), Components(factors_of(found.x))
 
 
 _PEERS = {_ALS: als_start, _GCP: gcp_start, _LBFGS: lbfgs_start}
@@ -141,6 +136,8 @@ def measure(method, shape, rank, density, seed, allowed):
 def fill(shapes, n_seeds):
     """Measure what the cache lacks; our seconds are those that the others have."""
     done = read_cache(_CACHE)
+    if n_seeds:
+        load()
     for number, shape, rank, density in product(range(n_seeds), shapes, _RANKS, _DENSITIES):
         cell = str(len(shape)), str(rank), str(density), str(number)
         for method in _METHODS:

@@ -1,18 +1,18 @@
 """Held-out error on real tensors and ratings: the defaults against peers at their best.
 
-    python benchmarks/practice.py [--splits N] [--quick] [problem ...]
+    python benchmarks/practice.py [--splits N] [--times] [--quick] [problem ...]
 
 All methods see the same cells of the same splits, and nothing else, but for the rows "rank of the
-test set": these peers are given the rank that is best on the hidden cells. "rank searched" is a
-choice by a tenth of the seen cells. Ranks are tried with two starts each (kinetics: one start for
-each of the ranks 4, 8, 12 and 20). Seconds are those of one processor, searches included.
+test set": these peers are given the rank that is best on the hidden cells. "searched" is a choice
+by a tenth of the seen cells. Ranks are tried with two starts each (kinetics: one start for each of
+the ranks 4, 8, 12 and 20). Seconds are those of one processor, searches included.
 Results are kept in ``benchmarks/_cache/practice.csv``, so that a run goes on where it ended;
 delete the file to begin anew, pass ``--splits 0`` to print the tables.
+``--times`` does nothing but time one fit of each of our defaults on the real tensors, by the wall.
 """
 
 import argparse
 import csv
-import os
 import time
 import warnings
 from functools import partial
@@ -20,31 +20,20 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-os.environ.setdefault("TQDM_DISABLE", "1")
-
-import common  # noqa: F401  pins the threads
+import common
+import joblib
 import numpy as np
+import peers
 from common import print_goal, print_row, print_title
-from race import _dense, _read_off, _searched
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.impute import KNNImputer
-from sklearn.linear_model import Ridge
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder
 
-from sktf import (
-    CompletionEnsemble,
-    CompletionWarning,
-    CPALSCompletion,
-    CPCompletion,
-    datasets,
-)
+from sktf import CompletionEnsemble, CompletionWarning, CPCompletion, datasets
 from sktf.metrics import normalized_rmse
 
 _CACHE = Path(__file__).parent / "_cache" / "practice.csv"
 _FIRST_SEED = 1000
 _ENSEMBLE, _DEFAULT = "CompletionEnsemble()", "CPCompletion()"
-_TOLD, _SEARCHED = ", rank of the test set", ", rank searched"
+_TOLD, _SEARCHED = ", rank of the test set", ", searched"
 _ADDITIVE = "CompletionEnsemble(CPCompletion(offset='additive'))"
 
 
@@ -65,7 +54,6 @@ class Problem(NamedTuple):
     load: callable
     hidden: float
     pattern: dict
-    n_splits: int = 10
     order: int = 4
     ranks: tuple = (1, 2, 3, 4, 6, 8, 10, 14, 20)
     n_starts: int = 2
@@ -102,91 +90,9 @@ PROBLEMS = {
     _REAL[2]: _covid(0.5),
     "COVID-19, half of the receptor fibers seen": _covid(0.5, **_DOSES),
     "COVID-19, 70 % of the blocks seen": _covid(0.3, **_SAMPLES),
-    _REAL[3]: Problem(lambda seed: datasets.load_kinetic(), 0.95, {}, 3, 4, (4, 8, 12, 20), 1),
+    _REAL[3]: Problem(lambda seed: datasets.load_kinetic(), 0.95, {}, 4, (4, 8, 12, 20), 1),
     _RATINGS: Problem(lambda seed: datasets.make_ratings(random_state=seed), 0.2, {}, order=2),
 }
-
-
-def als_fit(solver, shape, X, y, rank, seed):
-    """Alternating least squares from one start; tensorly's, or over the seen cells."""
-    model = CPALSCompletion(rank, shape=shape, solver=solver, n_init=1, random_state=seed)
-    return model.fit(X, y).predict
-
-
-def pyttb_fit(shape, X, y, rank, seed, max_iter=300):
-    """GCP with its Gaussian loss, a mask and L-BFGS-B, on data of RMS 1."""
-    import pyttb
-    from pyttb.gcp.optimizers import LBFGSB
-
-    rms = np.sqrt(np.mean(y**2))
-    tensor, mask = (pyttb.tensor(np.asfortranarray(a)) for a in _dense(X, y / rms, shape))
-    np.random.seed(seed)  # noqa: NPY002  pyttb draws from the global state
-    loss, optimizer = pyttb.gcp.fg_setup.Objectives.GAUSSIAN, LBFGSB(maxiter=max_iter)
-    model = pyttb.gcp_opt(tensor, rank, loss, optimizer, mask=mask, printitn=0)[0]
-    first, *others = model.factor_matrices
-    return _read_off([rms * first * model.weights, *others])
-
-
-def myfm_fit(shape, X, y, rank, seed):
-    """Bayesian factorization machine, 100 Gibbs sweeps, one group of variances for each mode."""
-    from myfm import MyFMRegressor
-
-    encoder = OneHotEncoder(categories=[np.arange(size) for size in shape])
-    model = MyFMRegressor(rank, random_seed=seed)
-    model.fit(encoder.fit_transform(X), y, n_iter=100, group_shapes=list(shape))
-    return lambda X: model.predict(encoder.transform(X))
-
-
-def additive_fit(shape, X, y, ridge, seed):
-    """One number for each index of each mode."""
-    encoder = OneHotEncoder(categories=[np.arange(size) for size in shape])
-    return make_pipeline(encoder, Ridge(ridge)).fit(X, y).predict
-
-
-def surprise_fit(name, shape, X, y, setting, seed):
-    """SVD or SVD++ of scikit-surprise; predictions are clipped to the range of the ratings."""
-    import pandas
-    import surprise
-
-    table = pandas.DataFrame({"row": X[:, 0], "column": X[:, 1], "value": y})
-    reader = surprise.Reader(rating_scale=(float(y.min()), float(y.max())))
-    data = surprise.Dataset.load_from_df(table, reader).build_full_trainset()
-    model = getattr(surprise, name)(**setting, random_state=seed).fit(data)
-    return lambda X: np.array([model.predict(*cell).est for cell in X.tolist()])
-
-
-def _unfolded(shape):
-    """Return the function from cells to rows and columns; the first half of the modes are rows."""
-    half = len(shape) // 2
-    halves = (slice(None, half), slice(half, None))
-    return lambda X: tuple(np.ravel_multi_index(tuple(X[:, h].T), shape[h]) for h in halves)
-
-
-def soft_impute_fit(shape, X, y, share, seed, n_iter=100):
-    """SoftImpute: singular values lowered by a share of the largest, missing cells filled in."""
-    place, level = _unfolded(shape), y.mean()
-    half = len(shape) // 2
-    seen = np.zeros((np.prod(shape[:half]), np.prod(shape[half:])))
-    seen[place(X)] = y - level
-    low, threshold = np.zeros_like(seen), share * np.linalg.norm(seen, 2)
-    for _ in range(n_iter):
-        before, low[place(X)] = low.copy(), seen[place(X)]
-        left, values, right = np.linalg.svd(low, full_matrices=False)
-        low = left * np.maximum(values - threshold, 0) @ right
-        if np.linalg.norm(low - before) < 1e-3 * np.linalg.norm(before):
-            break
-    return lambda X: level + low[place(X)]
-
-
-def knn_fit(shape, X, y, setting, seed):
-    """Mean of the most similar rows, or columns, of the unfolded tensor."""
-    (n_neighbors, along_columns), place, half = setting, _unfolded(shape), len(shape) // 2
-    table = np.full((np.prod(shape[:half]), np.prod(shape[half:])), np.nan)
-    table[place(X)] = y - y.mean()
-    table = table.T if along_columns else table
-    filled = KNNImputer(n_neighbors=n_neighbors, keep_empty_features=True).fit_transform(table)
-    filled = filled.T if along_columns else filled
-    return lambda X: y.mean() + filled[place(X)]
 
 
 def ours(estimator):
@@ -201,11 +107,9 @@ def ours(estimator):
     return predict
 
 
-def searched(fit, settings, n_starts=1):
+def searched(search, *settings):
     """Return the method that takes its setting from a tenth of the seen cells."""
-    return lambda split: _searched(partial(fit, split.shape), split.X, split.y, settings, n_starts)(
-        split.X_hidden
-    )
+    return lambda split: search(split.shape, split.X, split.y, *settings)(split.X_hidden)
 
 
 def told(fit, settings, n_starts):
@@ -233,27 +137,34 @@ def methods(problem):
         found["CPCompletion(offset='additive')"] = ours(CPCompletion(**additive))
         found[_ADDITIVE] = ours(CompletionEnsemble(CPCompletion(**additive)))
         for name, label in {"SVD": "SVD", "SVDpp": "SVD++"}.items():
-            found[f"surprise {label}, defaults"] = searched(partial(surprise_fit, name), [{}])
-        found["surprise SVD, searched"] = searched(partial(surprise_fit, "SVD"), _SVD_SETTINGS)
-    solvers = {
-        "CP-ALS of tensorly": partial(als_fit, "tensorly"),
-        "CP-ALS on seen cells": partial(als_fit, "sparse"),
-        "pyttb gcp_opt": pyttb_fit,
-    }
-    for name, fit in solvers.items():
-        found[name + _SEARCHED] = searched(fit, problem.ranks, problem.n_starts)
+            fit = partial(peers.surprise_fit, name)
+            found[f"scikit-surprise {label}, defaults"] = searched(fit, {}, 0)
+        fit = partial(peers.search, partial(peers.surprise_fit, "SVD"))
+        found["scikit-surprise SVD" + _SEARCHED] = searched(fit, peers.SVD_SETTINGS)
+    for name, (search, fit) in _CP_PEERS.items():
+        found[name + _SEARCHED] = searched(search, problem.ranks, problem.n_starts)
         found[name + _TOLD] = told(fit, problem.ranks, problem.n_starts)
-    found["myFM" + _SEARCHED] = searched(myfm_fit, (3, 8, 20))
-    found["SoftImpute, searched"] = searched(soft_impute_fit, (0.5, 0.3, 0.2, 0.1, 0.05, 0.02))
-    found["KNNImputer, searched"] = searched(knn_fit, list(product((5, 10, 20), (False, True))))
-    found["additive bias, searched"] = searched(additive_fit, (0.1, 1.0, 10.0))
+    for name, (fit, *how) in _OTHER_PEERS.items():
+        found[name + _SEARCHED] = searched(partial(peers.search, fit), *how)
     return found
 
 
-_SVD_SETTINGS = [
-    {"n_factors": n_factors, "reg_all": reg, "n_epochs": n_epochs}
-    for n_factors, reg, n_epochs in product((2, 20), (0.02, 0.1), (20, 60))
-]
+# Name, search and one start.
+_CP_PEERS = {
+    "CP-ALS of tensorly": (
+        partial(peers.als_search, "tensorly"),
+        partial(peers.als_fit, "tensorly"),
+    ),
+    "CP-ALS on seen cells": (partial(peers.als_search, "sparse"), partial(peers.als_fit, "sparse")),
+    "pyttb gcp_opt": (peers.pyttb_search, peers.pyttb_fit),
+}
+# Name, one fit, settings; the thresholds of SoftImpute end after two without progress.
+_OTHER_PEERS = {
+    "myFM": (peers.myfm_fit, (3, 8, 20)),
+    "SoftImpute": (peers.soft_impute_fit, (0.5, 0.3, 0.2, 0.1, 0.05, 0.02), 1, 2),
+    "k nearest neighbors": (peers.knn_fit, list(product((5, 10, 20), (False, True)))),
+    "additive bias": (peers.additive_fit, (0.1, 1.0, 10.0)),
+}
 
 
 def read_cache(path):
@@ -284,9 +195,9 @@ def _measure(split, predict):
 def fill(names, n_splits):
     """Measure what the cache lacks."""
     done = read_cache(_CACHE)
+    if n_splits:
+        peers.load()
     for number, name in product(range(n_splits), names):
-        if number >= PROBLEMS[name].n_splits:
-            continue
         split = PROBLEMS[name].split(number)
         for method, predict in methods(PROBLEMS[name]).items():
             key = (name, str(number), method)
@@ -306,7 +217,7 @@ def collect(name):
 def print_table(name, results):
     """Print one problem, best first."""
     n_splits = len(results[_ENSEMBLE])
-    print_title(f"{name}: held-out NRMSE over {n_splits} splits, and seconds")
+    print_title(f"{name}: held-out NRMSE and seconds (splits: {n_splits})")
     print_row("", "mean", "spread", "seconds", widths=(52,), width=9)
     for method in sorted(results, key=lambda method: results[method][:, 0].mean()):
         errors, seconds = results[method].T
@@ -319,32 +230,69 @@ def _means(results, ending=""):
     return {name: r[:, 0].mean() for name, r in results.items() if name.endswith(ending)}
 
 
-def _goal(goal, ours_, theirs, most, peer):
-    """Print whether our error is at most ``most`` times theirs."""
-    figure = f"{ours_:.4f} against {theirs:.4f} ({peer}), {ours_ / theirs - 1:+.1%}"
-    print_goal(goal, figure, ours_ < theirs * most)
+def _goal(goal, ours_, theirs, most, n_splits):
+    """Print whether our error is below ``most`` times that of the best of them."""
+    peer, error = min(theirs.items(), key=lambda pair: pair[1])
+    figure = f"{ours_:.4f} against {error:.4f} ({peer}), {ours_ / error - 1:+.1%}"
+    print_goal(goal, f"{figure}, splits: {n_splits}", ours_ < error * most)
 
 
 def print_goals_of(name, results):
     """Print the goals of one problem."""
-    means = _means(results)
-    if name == _RATINGS:
-        for peer in ("surprise SVD, defaults", "surprise SVD++, defaults"):
-            for our in (_DEFAULT, _ENSEMBLE):
-                _goal(f"{name}, {our}: 1 % below", means[our], means[peer], 0.99, peer)
-        return
+    means, n_splits = _means(results), len(results[_ENSEMBLE])
     ensemble = means[_ENSEMBLE]
     if name in _REAL:
-        peer, error = min(_means(results, _TOLD).items(), key=lambda pair: pair[1])
-        _goal(f"{name}, {_ENSEMBLE}: below", ensemble, error, 1.0, peer)
-        _goal(f"{name}, {_DEFAULT}: within 5 %", means[_DEFAULT], error, 1.05, peer)
-    for peer, error in _means(results, _SEARCHED).items():
-        _goal(f"{name}, {_ENSEMBLE}: not 3 % above", ensemble, error, 1.03, peer)
+        told_ = _means(results, _TOLD)
+        _goal(f"{name}, {_ENSEMBLE}: below", ensemble, told_, 1.0, n_splits)
+        _goal(f"{name}, {_DEFAULT}: within 5 %", means[_DEFAULT], told_, 1.05, n_splits)
+    if name == _RATINGS:
+        defaults = _means(results, ", defaults")
+        for our in (_DEFAULT, _ENSEMBLE):
+            _goal(f"{name}, {our}: 1 % below", means[our], defaults, 0.99, n_splits)
+    searched_ = _means(results, _SEARCHED)
+    _goal(f"{name}, {_ENSEMBLE}: not 3 % above", ensemble, searched_, 1.03, n_splits)
 
 
-def main(quick=False, names=(), n_splits=10):
+# How one fit is run: a method, and what joblib is told of the members of an ensemble.
+_THREADS = {"backend": "threading", "n_jobs": common.THREADS}
+_PROCESSES = {"backend": "loky", "n_jobs": common.THREADS, "inner_max_num_threads": 1}
+_WAYS = {
+    _DEFAULT: (_DEFAULT, {}),
+    _ENSEMBLE: (_ENSEMBLE, {}),
+    f"{_ENSEMBLE} on {common.THREADS} threads": (_ENSEMBLE, _THREADS),
+    f"{_ENSEMBLE} in {common.THREADS} processes": (_ENSEMBLE, _PROCESSES),
+}
+
+
+def _wall_seconds(split, predict, parallel):
+    """Return the seconds of one fit."""
+    start = time.perf_counter()
+    with joblib.parallel_config(**parallel):
+        _measure(split, predict)
+    return time.perf_counter() - start
+
+
+def print_times(names):
+    """Print how long one fit takes, an ensemble also with a member on each core."""
+    print_title(f"Seconds of one fit by the wall, {common.THREADS} cores")
+    splits = {name: PROBLEMS[name].split(0) for name in names}
+    print_row("", *names, widths=(38,), width=21)
+    for way, (our, parallel) in _WAYS.items():
+        times = {
+            name: _wall_seconds(split, methods(PROBLEMS[name])[our], parallel)
+            for name, split in splits.items()
+        }
+        print_row(way, *(f"{seconds:.1f}" for seconds in times.values()), widths=(38,), width=21)
+        name = max(times, key=times.get)
+        goal = f"{way}: within 30 s on {common.THREADS} cores"
+        print_goal(goal, f"{times[name]:.1f} s ({name})", times[name] <= 30)
+
+
+def main(quick=False, names=(), n_splits=10, times=False):
     """Measure, print a table for each problem, then the goals."""
     names = [name for name in PROBLEMS if not names or any(part in name for part in names)]
+    if times:
+        return print_times([name for name in names if name in _REAL] or _REAL)
     fill(names[:2] if quick else names, 1 if quick else n_splits)
     tables = {name: collect(name) for name in names}
     tables = {name: results for name, results in tables.items() if len(results[_ENSEMBLE])}
@@ -358,7 +306,8 @@ def main(quick=False, names=(), n_splits=10):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("problems", nargs="*", help="parts of the names of problems; all if none")
-    parser.add_argument("--splits", type=int, default=10, help="at most; kinetics has 3")
+    parser.add_argument("--splits", type=int, default=10)
+    parser.add_argument("--times", action="store_true", help="one fit of each default, by the wall")
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
-    main(options.quick, options.problems, options.splits)
+    main(options.quick, options.problems, options.splits, options.times)

@@ -4,6 +4,7 @@ python benchmarks/recovery.py [--quick] [--first-seed 800]
 """
 
 import argparse
+import warnings
 
 import common  # noqa: F401  pins the threads
 import numpy as np
@@ -22,7 +23,8 @@ def recover(seed, seen, noise):
     linear = rng.permutation(tensor.size)[: int(seen * tensor.size)]
     y = tensor.ravel()[linear] + noise * tensor.std() * rng.standard_normal(len(linear))
     X = np.column_stack(np.unravel_index(linear, tensor.shape))
-    model = CPCompletion(shape=tensor.shape, random_state=seed).fit(X, y)
+    with warnings.catch_warnings(action="ignore"):
+        model = CPCompletion(shape=tensor.shape, random_state=seed).fit(X, y)
     return np.sqrt(np.mean((model.to_dense() - tensor) ** 2)) / tensor.std(), model.rank_
 
 

@@ -5,8 +5,9 @@
 Three ceilings, each measured here on as many threads as the gradient uses: multiply-adds in
 registers, the triad ``a = b + s c`` in main memory, and the same triad on arrays that lie in the
 cache where the factors lie. The work is counted from the sorted cells: a cell takes three passes
-of multiply-adds over R, and reads a factor row, reads and writes a gradient row; whatever the
-leading modes share is done once a run. The roofline is the ceiling that takes longest.
+of multiply-adds over R, and reads a factor row, reads and writes a gradient row, which a batch of
+cells does out of turn so that both come from the cache once; whatever the leading modes share is
+done once a run. The roofline is the ceiling that takes longest.
 """
 
 import argparse
@@ -80,7 +81,7 @@ def count_work(case):
     # A cell: dot product, two updates. A run: a product forward, two updates backward.
     flops = R * (6 * case.observed + 5 * n_runs)
     rows = R * size * 3 * (case.observed + n_runs)
-    return flops, rows, case.observed * (4 * case.order + 2 * size)
+    return flops, rows, case.observed * (4 + size) + n_runs * (8 + 4 * (case.order - 1))
 
 
 def main(quick=False):

@@ -1,9 +1,10 @@
 """All benchmarks in one process on pinned threads; every goal once more at the end.
 
-    python benchmarks/run.py [--quick] [gradient roofline papers race memory search steps]
+    python benchmarks/run.py [--quick] [gradient race ...]
 
-The extra ``benchmark`` of the package installs the peers. The full set takes about ten minutes on
-two quiet cores, ``--quick`` about two; SKTF_BENCHMARK_THREADS sets the threads (default 2).
+The extra ``benchmark`` of the package installs the peers. race, practice, phase and study keep what
+they measure, and the three last take hours to fill their caches; the others take minutes.
+SKTF_BENCHMARK_THREADS sets the threads (default 2).
 """
 
 import argparse
@@ -24,6 +25,8 @@ _ALL = (
     "practice",
     "phase",
     "study",
+    "recovery",
+    "ranks",
 )
 
 

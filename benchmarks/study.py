@@ -40,7 +40,7 @@ VARIANTS = {
 
 
 class Truth(NamedTuple):
-    """A synthetic problem; ``kind`` is that of the factors."""
+    """A synthetic problem; ``kind`` is that of the factors, ``norms`` largest over least norm."""
 
     shape: tuple
     rank: int
@@ -48,6 +48,7 @@ class Truth(NamedTuple):
     noise: float = 0.0
     kind: str = "gaussian"
     pattern: dict = {}
+    norms: float = 1.0
 
 
 _FIBERS = {"pattern": "fibers", "mode": 0}
@@ -62,7 +63,7 @@ TRUTHS = {
     "20^3, rank 10, 40 %, noise .1": Truth((20,) * 3, 10, 0.4, 0.1),
     "20^3, rank 3, 15 %, positive, noise .1": Truth((20,) * 3, 3, 0.15, 0.1, "uniform"),
     "20^3, rank 3, 15 %, heavy tails, noise .1": Truth((20,) * 3, 3, 0.15, 0.1, "heavy_tailed"),
-    "20^3, rank 4, 20 %, norms 1 to 8, noise .1": Truth((20,) * 3, 4, 0.2, 0.1, "unequal"),
+    "20^3, rank 4, 20 %, norms 1 to 8, noise .1": Truth((20,) * 3, 4, 0.2, 0.1, norms=8.0),
     "20^3, rank 3, 20 %, collinear, noise .1": Truth((20,) * 3, 3, 0.2, 0.1, "collinear"),
     "20^3, rank 3, 30 % of the fibers, noise .1": Truth(
         (20,) * 3, 3, 0.3, 0.1, "gaussian", _FIBERS
@@ -71,7 +72,7 @@ TRUTHS = {
         (20,) * 3, 3, 0.5, 0.1, "gaussian", _BLOCKS
     ),
     "10^4, rank 1, 2 %": Truth((10,) * 4, 1, 0.02),
-    "10^4, rank 6, 15 %, norms 1 to 32, noise .2": Truth((10,) * 4, 6, 0.15, 0.2, "unequal"),
+    "10^4, rank 6, 15 %, norms 1 to 32, noise .2": Truth((10,) * 4, 6, 0.15, 0.2, norms=32.0),
     "6^5, rank 2, 5 %, noise .1": Truth((6,) * 5, 2, 0.05, 0.1),
     "6^5, rank 4, 20 %, collinear, noise .3": Truth((6,) * 5, 4, 0.2, 0.3, "collinear"),
 }
@@ -93,10 +94,19 @@ def _tensor(truth, seed):
     rng = np.random.RandomState(seed)
     if truth.kind == "collinear":
         return _collinear(truth.shape, truth.rank, rng)
-    unequal = truth.kind == "unequal"
-    kind = {"component_weights": 2.0 ** np.arange(truth.rank)} if unequal else {}
-    kind["distribution"] = "gaussian" if unequal else truth.kind
+    weights = np.geomspace(1, truth.norms, truth.rank) if truth.norms > 1 else None
+    kind = {"distribution": truth.kind, "component_weights": weights}
     return datasets.make_low_rank(truth.shape, truth.rank, random_state=rng, **kind)[0]
+
+
+def synthetic_cells(truth, seed):
+    """Return seen cells with noise, hidden ones without, and the shape."""
+    X, y = datasets.entries_from_dense(_tensor(truth, seed))
+    X, X_hidden, y, y_hidden = datasets.split_entries(
+        X, y, 1 - truth.seen, random_state=seed, **truth.pattern
+    )
+    y = y + truth.noise * np.random.default_rng(seed).standard_normal(len(y))
+    return X, X_hidden, y, y_hidden, truth.shape
 
 
 def cells(name, seed):
@@ -105,13 +115,7 @@ def cells(name, seed):
         load, hidden = REAL[name]
         X, y, shape = load()
         return *datasets.split_entries(X, y, hidden, random_state=seed), shape
-    truth = TRUTHS[name]
-    X, y = datasets.entries_from_dense(_tensor(truth, seed))
-    X, X_hidden, y, y_hidden = datasets.split_entries(
-        X, y, 1 - truth.seen, random_state=seed, **truth.pattern
-    )
-    y = y + truth.noise * np.random.default_rng(seed).standard_normal(len(y))
-    return X, X_hidden, y, y_hidden, truth.shape
+    return synthetic_cells(TRUTHS[name], seed)
 
 
 def measure(name, variant, seed):
