@@ -1,7 +1,11 @@
 """Do restarts agree? Correlations of their predictions and norms of their components."""
 
-import numpy as np
+from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ._docs import shared
 from ._plotting import Display, check_fitted, make_axes, nameless
 
 # Up to so many members the numbers are written into the table of correlations.
@@ -10,6 +14,8 @@ _MAX_WRITTEN = 10
 _VISIBLE = 0.01
 
 
+@shared()
+@dataclass(kw_only=True, eq=False, repr=False)
 class AgreementDisplay(Display):
     """Agreement of restarts: correlation of their predictions, and their component norms.
 
@@ -44,10 +50,9 @@ class AgreementDisplay(Display):
     [1.0, 1.0, 0.3]
     """
 
-    def __init__(self, *, predictions, component_norms=None, validation_scores=None):
-        self.predictions = predictions
-        self.component_norms = component_norms
-        self.validation_scores = validation_scores
+    predictions: ArrayLike
+    component_norms: list | None = None
+    validation_scores: ArrayLike | None = None
 
     @classmethod
     def from_estimator(cls, estimator, X, *, ax=None):
@@ -59,18 +64,9 @@ class AgreementDisplay(Display):
             A fitted ensemble.
         X : array-like of shape (n_cells, n_modes)
             The cells to predict, best those not observed.
-        ax : array of 2 matplotlib Axes, default=None
-            The panels; None draws on a new figure.
+        {ax}
 
-        Returns
-        -------
-        AgreementDisplay
-            The display, drawn.
-
-        Raises
-        ------
-        ValueError
-            If the estimator is not fitted, or has no ``estimators_``.
+        {drawn}
         """
         check_fitted(estimator, "estimators_")
         X, members = np.asarray(X), estimator.estimators_
@@ -88,13 +84,9 @@ class AgreementDisplay(Display):
         ----------
         predictions, **options
             The parameters of the display.
-        ax : array of 2 matplotlib Axes, default=None
-            The panels; None draws on a new figure.
+        {ax}
 
-        Returns
-        -------
-        AgreementDisplay
-            The display, drawn.
+        {drawn}
         """
         return cls(predictions=predictions, **options).plot(ax)
 

@@ -5,6 +5,8 @@ sweeps over the observed cells alone elsewhere.
 """
 
 import warnings
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from math import prod
 from numbers import Integral, Real
 from typing import NamedTuple
@@ -43,6 +45,7 @@ class _Run(NamedTuple):
 
 
 @shared()
+@dataclass(eq=False, repr=False)
 class CPALSCompletion(BaseCompletion):
     """CP completion by alternating least squares: the explicit baseline.
 
@@ -58,7 +61,8 @@ class CPALSCompletion(BaseCompletion):
     {shape}
     solver : {"auto", "tensorly", "sparse"}, default="auto"
         "tensorly": ``tensorly.decomposition.parafac`` with a mask, which imputes the missing
-        cells after each sweep; it holds ``2 R + 7`` dense tensors and weighs all cells alike.
+        cells after each sweep; it holds ``2 R + 7`` dense tensors and weighs all cells alike:
+        ``fit`` raises a ValueError where they take more than 4 GiB or weights differ.
         "sparse": sweeps over the observed cells alone; exact least squares, any weights.
         "auto": tensorly where all cells weigh alike and the dense tensor has at most 100,000 cells,
         or at most ten times those observed and takes no more than 4 GiB; else sparse.
@@ -110,7 +114,22 @@ class CPALSCompletion(BaseCompletion):
     2
     """
 
-    _parameter_constraints: dict = {
+    n_components: int | Sequence[int] | None = None
+    _: KW_ONLY
+    shape: tuple | None = None
+    solver: str = "auto"
+    n_init: int = 10
+    offset: str | None = "auto"
+    scale: bool = True
+    max_iter: int = 300
+    tol: float = 1e-5
+    validation_fraction: float = 0.1
+    handle_unknown: str = "error"
+    rank_tol: float = 0.1
+    verbose: int = 0
+    random_state: int | np.random.RandomState | None = None
+
+    _parameter_constraints = {
         **BaseCompletion._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left"), "array-like", None],
         "solver": [StrOptions({"auto", "tensorly", "sparse"})],
@@ -121,66 +140,8 @@ class CPALSCompletion(BaseCompletion):
         "verbose": ["verbose"],
     }
 
-    def __init__(
-        self,
-        n_components=None,
-        *,
-        shape=None,
-        solver="auto",
-        n_init=10,
-        offset="auto",
-        scale=True,
-        max_iter=300,
-        tol=1e-5,
-        validation_fraction=0.1,
-        handle_unknown="error",
-        rank_tol=0.1,
-        verbose=0,
-        random_state=None,
-    ):
-        self.n_components = n_components
-        self.shape = shape
-        self.solver = solver
-        self.n_init = n_init
-        self.offset = offset
-        self.scale = scale
-        self.max_iter = max_iter
-        self.tol = tol
-        self.validation_fraction = validation_fraction
-        self.handle_unknown = handle_unknown
-        self.rank_tol = rank_tol
-        self.verbose = verbose
-        self.random_state = random_state
-
-    def _mode_groups(self, order):
-        return tuple((mode,) for mode in range(order))
-
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None):
-        """Fit the model to the observed cells.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_observed, n_modes)
-            Whole-number indices; a row names one cell. Cells absent from X are missing.
-        y : array-like of shape (n_observed,)
-            Their values. A cell may occur in several rows.
-        sample_weight : array-like of shape (n_observed,), default=None
-            Weights of the rows; a row of weight zero counts as absent.
-        X_val, y_val : array-like, default=None
-            Held-out cells that choose start and number of components, in place of a share of X.
-
-        Returns
-        -------
-        self : object
-            The fitted estimator.
-
-        Raises
-        ------
-        ValueError
-            When an index is negative, fractional or outside ``shape``, when y is not finite, or
-            when ``solver="tensorly"`` cannot hold the dense tensor or the weights of cells differ.
-        """
         observations = distinct_cells(check_observations(self, X, y, sample_weight, self.shape))
         given = check_held_out(self, X_val, y_val, observations.shape)
         rng = check_random_state(self.random_state)

@@ -47,8 +47,35 @@ class BaseCompletion(RegressorMixin, BaseEstimator, ABC):
         return hasattr(self, "shape_")
 
     @abstractmethod
+    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None):
+        """Fit the model to the observed cells.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_observed, n_modes)
+            Whole-number indices; a row names one cell. Cells absent from X are missing.
+        y : array-like of shape (n_observed,)
+            Their values. A cell may occur in several rows.
+        sample_weight : array-like of shape (n_observed,), default=None
+            Weights of the rows; a row of weight zero counts as absent.
+        X_val, y_val : array-like, default=None
+            Held-out cells to stop on or to choose by, in place of a share of X.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            When an index is negative, fractional or outside ``shape``, when y is not finite, when
+            a parameter does not fit the data, or when a descent diverges.
+        """
+
     def _mode_groups(self, order):
         """Return one tuple of modes per factor; the modes of a tuple are read as one."""
+        return tuple((mode,) for mode in range(order))
 
     def _components(self, factors, shape, stored, offset):
         """Return the attributes that describe the completed tensor; factors in data units."""
@@ -176,14 +203,13 @@ class BaseCompletion(RegressorMixin, BaseEstimator, ABC):
         if (mode,) not in groups:
             raise ValueError(f"mode={mode} is read together with other modes and cannot grow.")
         rows, terms = self._solve_rows(coords, values, mode, size - self.shape_[mode])
-        factors, side = list(self.factors_), groups.index((mode,))
-        factors[side] = np.concatenate([factors[side], rows])
-        offset = self._offset()
-        if offset.terms:
-            grown = np.concatenate([offset.terms[mode], terms])
-            offset = offset._replace(terms=(*offset.terms[:mode], grown, *offset.terms[mode + 1 :]))
-        shape = (*self.shape_[:mode], size, *self.shape_[mode + 1 :])
-        vars(self).update(self._components(factors, shape, self._stored, offset))
+        factors, shape, side = list(self.factors_), list(self.shape_), groups.index((mode,))
+        factors[side], shape[mode] = np.concatenate([factors[side], rows]), size
+        grown = list(self.offset_terms_)
+        if grown:
+            grown[mode] = np.concatenate([grown[mode], terms])
+        offset = self._offset()._replace(terms=tuple(grown))
+        vars(self).update(self._components(factors, tuple(shape), self._stored, offset))
         vars(self).pop("_theta", None)  # it does not describe the grown model
         return self
 

@@ -1,5 +1,6 @@
 """CP completion: an entry is ``sum_r prod_n w_r^n[i_n]`` and theta is the factors themselves."""
 
+from dataclasses import dataclass
 from numbers import Integral
 
 import numpy as np
@@ -43,6 +44,7 @@ def balance(factors):
 
 
 @shared(measured="``component_norms`` (column r is component r of ``factors_``)")
+@dataclass(eq=False, repr=False)
 class CPCompletion(GradientDescentCompletion):
     """CP completion by gradient descent from a small start; the rank is found, not given.
 
@@ -98,74 +100,12 @@ class CPCompletion(GradientDescentCompletion):
     2
     """
 
-    _parameter_constraints: dict = {
+    n_components: int | None = None
+
+    _parameter_constraints = {
         **GradientDescentCompletion._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left"), None],
     }
-
-    def __init__(
-        self,
-        n_components=None,
-        *,
-        shape=None,
-        init="auto",
-        init_scale=None,
-        init_mean=None,
-        n_init="auto",
-        loss="auto",
-        huber_delta=0.3,
-        step="adaptive",
-        learning_rate=None,
-        offset="auto",
-        scale=True,
-        max_iter=2000,
-        tol=1e-6,
-        early_stopping="auto",
-        validation_fraction=0.1,
-        n_iter_no_change=100,
-        prune="auto",
-        refit=True,
-        handle_unknown="error",
-        rank_tol=0.1,
-        record_every=None,
-        measures=None,
-        verbose=0,
-        warm_start=False,
-        random_state=None,
-        device="cpu",
-        dtype="float64",
-    ):
-        self.n_components = n_components
-        self.shape = shape
-        self.init = init
-        self.init_scale = init_scale
-        self.init_mean = init_mean
-        self.n_init = n_init
-        self.loss = loss
-        self.huber_delta = huber_delta
-        self.step = step
-        self.learning_rate = learning_rate
-        self.offset = offset
-        self.scale = scale
-        self.max_iter = max_iter
-        self.tol = tol
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.prune = prune
-        self.refit = refit
-        self.handle_unknown = handle_unknown
-        self.rank_tol = rank_tol
-        self.record_every = record_every
-        self.measures = measures
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.device = device
-        self.dtype = dtype
-
-    def _mode_groups(self, order):
-        return tuple((mode,) for mode in range(order))
 
     def _factorization(self, sizes, n_cells):
         n_components = choose_components(self.n_components, self.init, sizes, n_cells)

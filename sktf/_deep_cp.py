@@ -4,6 +4,7 @@ An entry is ``sum_r prod_n (A_k^{n,r} ... A_1^{n,r} w_r^n)[i_n]`` (Hariz, Kadri,
 and Artieres, 2022); k = 0 is CP.
 """
 
+from dataclasses import KW_ONLY, dataclass
 from numbers import Integral
 
 import numpy as np
@@ -93,6 +94,7 @@ class DeepCPFactorization(Factorization):
 
 
 @shared(measured="``component_norms`` (column r is component r of ``factors_``)")
+@dataclass(eq=False, repr=False)
 class DeepCPCompletion(GradientDescentCompletion):
     """Deep CP completion: square matrices before every vector of a CP model.
 
@@ -149,83 +151,21 @@ class DeepCPCompletion(GradientDescentCompletion):
     1
     """
 
-    _parameter_constraints: dict = {
+    n_components: int | None = None
+    _: KW_ONLY
+    depth: int = 1
+
+    _parameter_constraints = {
         **GradientDescentCompletion._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left"), None],
         "depth": [Interval(Integral, 0, None, closed="left")],
     }
-
-    def __init__(
-        self,
-        n_components=None,
-        *,
-        depth=1,
-        shape=None,
-        init="auto",
-        init_scale=None,
-        init_mean=None,
-        n_init="auto",
-        loss="auto",
-        huber_delta=0.3,
-        step="adaptive",
-        learning_rate=None,
-        offset="auto",
-        scale=True,
-        max_iter=2000,
-        tol=1e-6,
-        early_stopping="auto",
-        validation_fraction=0.1,
-        n_iter_no_change=100,
-        prune="auto",
-        refit=True,
-        handle_unknown="error",
-        rank_tol=0.1,
-        record_every=None,
-        measures=None,
-        verbose=0,
-        warm_start=False,
-        random_state=None,
-        device="cpu",
-        dtype="float64",
-    ):
-        self.n_components = n_components
-        self.depth = depth
-        self.shape = shape
-        self.init = init
-        self.init_scale = init_scale
-        self.init_mean = init_mean
-        self.n_init = n_init
-        self.loss = loss
-        self.huber_delta = huber_delta
-        self.step = step
-        self.learning_rate = learning_rate
-        self.offset = offset
-        self.scale = scale
-        self.max_iter = max_iter
-        self.tol = tol
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.prune = prune
-        self.refit = refit
-        self.handle_unknown = handle_unknown
-        self.rank_tol = rank_tol
-        self.record_every = record_every
-        self.measures = measures
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.device = device
-        self.dtype = dtype
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         # scikit-learn's trial regression has ten columns; products of 20 blocks do not reach it.
         tags.regressor_tags.poor_score = True
         return tags
-
-    def _mode_groups(self, order):
-        return tuple((mode,) for mode in range(order))
 
     def _factorization(self, sizes, n_cells):
         n_components = choose_components(self.n_components, self.init, sizes, n_cells)

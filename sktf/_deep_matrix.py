@@ -3,6 +3,8 @@
 As components, its two factors are ``W_N ... W_2`` and ``W_1^T``: the matrix is never formed.
 """
 
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from itertools import pairwise
 from numbers import Integral
 
@@ -34,7 +36,7 @@ class MatrixFactorization(Factorization):
     def forward(self, theta):
         """Factors, and the products ``W_N ... W_j`` for j = N, ..., 2."""
         first, *others = self.unpack(theta)
-        products = [_identity_like(theta, self.shape[0])] if not others else [others[-1]]
+        products = [like(theta, np.eye(self.shape[0]))] if not others else [others[-1]]
         for layer in reversed(others[:-1]):
             products.append(products[-1] @ layer)
         return [products[-1], first.T], products
@@ -56,7 +58,7 @@ class MatrixFactorization(Factorization):
         draw = {"gaussian": self._gaussian, "balanced": self._balanced, "identity": self._identity}
         layers = draw[init](rng, scale)
         if mean:
-            layers = [w + c for w, c in zip(layers, self._constant(rng, mean), strict=True)]
+            layers = [w + c for w, c in zip(layers, self._constant(mean), strict=True)]
         return pack(layers)
 
     @property
@@ -95,7 +97,7 @@ class MatrixFactorization(Factorization):
         root = scale ** (1 / len(self.blocks))
         return [root * np.eye(*block) for block in self.blocks]
 
-    def _constant(self, rng, mean):
+    def _constant(self, mean):
         """Balanced layers whose product has all entries equal to ``mean``."""
         rows, columns = self.shape
         left, right = np.full((rows, 1), rows**-0.5), np.full((columns, 1), columns**-0.5)
@@ -109,14 +111,22 @@ class MatrixFactorization(Factorization):
         return [(out * roots) @ into.T for into, out in pairwise(ends)]
 
 
-def _identity_like(theta, size):
-    """The identity as an array of the kind of theta."""
-    identity = np.eye(size)
+def like(theta, array):
+    """Return a NumPy array as an array of the kind of theta."""
     convert = getattr(theta, "new_tensor", None)
-    return identity.astype(theta.dtype) if convert is None else convert(identity)
+    return array.astype(theta.dtype, copy=False) if convert is None else convert(array)
+
+
+def one_for_each(given, n, name, what):
+    """Return n positive ints of a user, or n times the only one."""
+    numbers = [given] * n if isinstance(given, Integral) else list(given)
+    if len(numbers) != n or not all(isinstance(m, Integral) and m >= 1 for m in numbers):
+        raise ValueError(f"{name}={given!r}: expected {n} positive {what}, or one int.")
+    return [int(m) for m in numbers]
 
 
 @shared(measured="``singular_values`` (descending)")
+@dataclass(eq=False, repr=False)
 class DeepMatrixCompletion(GradientDescentCompletion):
     """Matrix completion by gradient descent on a product of ``depth`` matrices.
 
@@ -183,78 +193,18 @@ class DeepMatrixCompletion(GradientDescentCompletion):
     2
     """
 
-    _parameter_constraints: dict = {
+    depth: int = 3
+    _: KW_ONLY
+    hidden: int | Sequence[int] | None = None
+    row_modes: tuple = (0,)
+
+    _parameter_constraints = {
         **GradientDescentCompletion._parameter_constraints,
         "depth": [Interval(Integral, 1, None, closed="left")],
         "hidden": [Interval(Integral, 1, None, closed="left"), "array-like", None],
         "row_modes": ["array-like"],
         "init": [StrOptions({"auto", "gaussian", "balanced", "identity"}), list, tuple],
     }
-
-    def __init__(
-        self,
-        depth=3,
-        *,
-        hidden=None,
-        row_modes=(0,),
-        shape=None,
-        init="auto",
-        init_scale=None,
-        init_mean=None,
-        n_init="auto",
-        loss="auto",
-        huber_delta=0.3,
-        step="adaptive",
-        learning_rate=None,
-        offset="auto",
-        scale=True,
-        max_iter=2000,
-        tol=1e-6,
-        early_stopping="auto",
-        validation_fraction=0.1,
-        n_iter_no_change=100,
-        prune="auto",
-        refit=True,
-        handle_unknown="error",
-        rank_tol=0.1,
-        record_every=None,
-        measures=None,
-        verbose=0,
-        warm_start=False,
-        random_state=None,
-        device="cpu",
-        dtype="float64",
-    ):
-        self.depth = depth
-        self.hidden = hidden
-        self.row_modes = row_modes
-        self.shape = shape
-        self.init = init
-        self.init_scale = init_scale
-        self.init_mean = init_mean
-        self.n_init = n_init
-        self.loss = loss
-        self.huber_delta = huber_delta
-        self.step = step
-        self.learning_rate = learning_rate
-        self.offset = offset
-        self.scale = scale
-        self.max_iter = max_iter
-        self.tol = tol
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.prune = prune
-        self.refit = refit
-        self.handle_unknown = handle_unknown
-        self.rank_tol = rank_tol
-        self.record_every = record_every
-        self.measures = measures
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.device = device
-        self.dtype = dtype
 
     def _mode_groups(self, order):
         return matrix_groups(self.row_modes, order)
@@ -269,16 +219,7 @@ class DeepMatrixCompletion(GradientDescentCompletion):
         if self.hidden is None:
             large = sizes[0] * sizes[1] > _FULL_WIDTH_CELLS
             return [min(*sizes, _WIDTH) if large else min(sizes)] * n_inner
-        if isinstance(self.hidden, Integral):
-            return [int(self.hidden)] * n_inner
-        widths = list(self.hidden)
-        whole = all(isinstance(width, Integral) and width >= 1 for width in widths)
-        if len(widths) != n_inner or not whole:
-            raise ValueError(
-                f"hidden={self.hidden!r}: expected {n_inner} positive widths for "
-                f"depth={self.depth}, or one int."
-            )
-        return [int(width) for width in widths]
+        return one_for_each(self.hidden, n_inner, "hidden", f"widths for depth={self.depth}")
 
     def _default_start(self, kind, order):
         return Start("gaussian", 1e-4, 0.0 if kind == "zero_mean" else 0.1)

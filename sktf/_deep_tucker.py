@@ -5,6 +5,8 @@ Kadri, Ayache, Moakher and Artieres, 2024); k = 0 is Tucker. As components: one 
 core, the columns of the others repeat.
 """
 
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from math import prod
 from numbers import Integral
 
@@ -13,6 +15,7 @@ from sklearn.utils._param_validation import Interval
 
 from ._cp import component_start
 from ._deep_cp import DeepCPFactorization
+from ._deep_matrix import like, one_for_each
 from ._docs import shared
 from ._factorization import Factorization, given_blocks, pack
 from ._gradient import GradientDescentCompletion
@@ -74,12 +77,14 @@ class TuckerFactorization(Factorization):
     def start(self, rng, init, scale, mean):
         """Columns and matrices as in ``DeepCPFactorization``, core slices of the same norm."""
         ranks, order = self.blocks[0], len(self.shape)
-        slice_size = prod(ranks) ** (1 - 1 / order)
-        core = scale * np.sqrt(mean_size(self.shape) / slice_size) * rng.standard_normal(ranks)
+        size, slice_size = np.exp(np.mean(np.log(self.shape))), prod(ranks) ** (1 - 1 / order)
+        core = scale * np.sqrt(size / slice_size) * rng.standard_normal(ranks)
         parts = [mode.start(rng, "gaussian", scale, 0.0) for mode in self._modes]
         modes = [mode.unpack(part) for mode, part in zip(self._modes, parts, strict=True)]
-        if init == "balanced":
-            modes = [_set_norms(*mode, slice_norms(core, n)) for n, mode in enumerate(modes)]
+        for n, (columns, matrices) in enumerate(modes if init == "balanced" else ()):
+            norms = np.linalg.norm(np.moveaxis(core, n, 0).reshape(ranks[n], -1), axis=1)
+            columns *= norms / np.linalg.norm(columns, axis=0)
+            matrices *= (norms / np.linalg.norm(matrices, axis=(2, 3)))[..., None, None]
         norm = constant_norm(self.shape, mean, 1 + self._n_in_modes)
         core[(0,) * order] += np.copysign(norm, mean)
         for columns, matrices in modes:
@@ -112,17 +117,6 @@ def unit_columns(factors, n_blocks):
     return units, norms
 
 
-def slice_norms(core, mode):
-    """Norms of the slices of the core along a mode."""
-    return np.linalg.norm(np.moveaxis(core, mode, 0).reshape(core.shape[mode], -1), axis=1)
-
-
-def _set_norms(columns, matrices, norms):
-    """Give column j of a mode, and the matrices before it, the norm ``norms[j]``."""
-    columns = columns * (norms / np.linalg.norm(columns, axis=0))
-    return columns, matrices * (norms / np.linalg.norm(matrices, axis=(2, 3)))[..., None, None]
-
-
 def check_components(shape, n_components):
     """Return the number of components, unless their factors would not fit in memory."""
     if sum(shape) * n_components > _MAX_ENTRIES:
@@ -137,17 +131,6 @@ def repeats(ranks):
     """Return 0/1 matrices (r, R) that repeat columns, R the number of combinations of all."""
     indices = np.indices(ranks).reshape(len(ranks), prod(ranks))
     return [np.eye(rank)[:, index] for rank, index in zip(ranks, indices, strict=True)]
-
-
-def like(theta, array):
-    """Return a NumPy array as an array of the kind of theta."""
-    convert = getattr(theta, "new_tensor", None)
-    return array.astype(theta.dtype, copy=False) if convert is None else convert(array)
-
-
-def mean_size(shape):
-    """Geometric mean of the mode sizes."""
-    return float(np.exp(np.mean(np.log(shape))))
 
 
 def constant_norm(shape, mean, n_blocks):
@@ -188,9 +171,10 @@ def stack_padded(rows):
 
 
 @shared(
-    measured="``component_norms``,\n        ``singular_values`` (n_records, n_modes, n: of the "
-    "unfoldings, descending, padded with zeros)"
+    measured="``component_norms``, ``singular_values`` (n_records, n_modes, n: of the\nunfoldings, "
+    "descending, padded with zeros)"
 )
+@dataclass(eq=False, repr=False)
 class DeepTuckerCompletion(GradientDescentCompletion):
     """Deep Tucker completion: the multilinear rank is found, not given.
 
@@ -264,77 +248,15 @@ class DeepTuckerCompletion(GradientDescentCompletion):
     (2, 2, 2)
     """
 
-    _parameter_constraints: dict = {
+    ranks: int | Sequence[int] | None = None
+    _: KW_ONLY
+    depth: int = 0
+
+    _parameter_constraints = {
         **GradientDescentCompletion._parameter_constraints,
         "ranks": [Interval(Integral, 1, None, closed="left"), "array-like", None],
         "depth": [Interval(Integral, 0, None, closed="left")],
     }
-
-    def __init__(
-        self,
-        ranks=None,
-        *,
-        depth=0,
-        shape=None,
-        init="auto",
-        init_scale=None,
-        init_mean=None,
-        n_init="auto",
-        loss="auto",
-        huber_delta=0.3,
-        step="adaptive",
-        learning_rate=None,
-        offset="auto",
-        scale=True,
-        max_iter=2000,
-        tol=1e-6,
-        early_stopping="auto",
-        validation_fraction=0.1,
-        n_iter_no_change=100,
-        prune="auto",
-        refit=True,
-        handle_unknown="error",
-        rank_tol=0.1,
-        record_every=None,
-        measures=None,
-        verbose=0,
-        warm_start=False,
-        random_state=None,
-        device="cpu",
-        dtype="float64",
-    ):
-        self.ranks = ranks
-        self.depth = depth
-        self.shape = shape
-        self.init = init
-        self.init_scale = init_scale
-        self.init_mean = init_mean
-        self.n_init = n_init
-        self.loss = loss
-        self.huber_delta = huber_delta
-        self.step = step
-        self.learning_rate = learning_rate
-        self.offset = offset
-        self.scale = scale
-        self.max_iter = max_iter
-        self.tol = tol
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.prune = prune
-        self.refit = refit
-        self.handle_unknown = handle_unknown
-        self.rank_tol = rank_tol
-        self.record_every = record_every
-        self.measures = measures
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.device = device
-        self.dtype = dtype
-
-    def _mode_groups(self, order):
-        return tuple((mode,) for mode in range(order))
 
     def _factorization(self, sizes, n_cells):
         return TuckerFactorization(sizes, self._ranks(sizes), self.depth)
@@ -344,14 +266,8 @@ class DeepTuckerCompletion(GradientDescentCompletion):
             return default_ranks(sizes)
         if self.ranks is None:
             return given_blocks(self.init)[0].shape
-        ranks = [self.ranks] * len(sizes) if isinstance(self.ranks, Integral) else self.ranks
-        whole = all(isinstance(rank, Integral) and rank >= 1 for rank in ranks)
-        if len(ranks) != len(sizes) or not whole:
-            raise ValueError(
-                f"ranks={self.ranks!r}: expected {len(sizes)} positive ranks, one per mode, "
-                "or one int."
-            )
-        return [min(int(rank), size) for rank, size in zip(ranks, sizes, strict=True)]
+        ranks = one_for_each(self.ranks, len(sizes), "ranks", "ranks, one per mode")
+        return [min(rank, size) for rank, size in zip(ranks, sizes, strict=True)]
 
     def _default_start(self, kind, order):
         start = component_start("zero_mean", order * (self.depth + 1))

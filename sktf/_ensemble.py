@@ -1,7 +1,11 @@
 """Several fits of one estimator, averaged; their disagreement is the uncertainty."""
 
 import warnings
+from contextlib import nullcontext
+from dataclasses import KW_ONLY, dataclass
+from itertools import chain
 from numbers import Integral
+from threading import current_thread, main_thread
 
 import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin, _fit_context, clone
@@ -12,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._base import BaseCompletion
 from ._cp import CPCompletion
+from ._docs import shared
 from ._identifiability import CompletionWarning
 
 # Members whose share of unexplained variance on held-out cells exceeds that of the median member
@@ -21,6 +26,8 @@ _FAILED = 3
 _AGREEMENT = 0.5
 
 
+@shared()
+@dataclass(eq=False, repr=False)
 class CompletionEnsemble(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     """Average of fits that differ in their starts and in the cells they hold out.
 
@@ -57,12 +64,7 @@ class CompletionEnsemble(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         Its rank.
     rank_agreement_ : float
         Share of the averaged members that found this rank.
-    shape_ : tuple of int
-        Mode sizes.
-    n_features_in_ : int
-        Number of modes.
-    feature_names_in_ : ndarray of shape (n_modes,)
-        Column names of X, where it had some.
+    {seen}
 
     See Also
     --------
@@ -85,7 +87,14 @@ class CompletionEnsemble(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     (2, 1.0)
     """
 
-    _parameter_constraints: dict = {
+    estimator: BaseEstimator | None = None
+    _: KW_ONLY
+    n_init: int = 8
+    n_average: int | None = None
+    n_jobs: int | None = None
+    random_state: int | np.random.RandomState | None = None
+
+    _parameter_constraints = {
         "estimator": [HasMethods(["fit", "predict"]), None],
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "n_average": [Interval(Integral, 1, None, closed="left"), None],
@@ -94,13 +103,6 @@ class CompletionEnsemble(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     }
     _doc_link_module = "sktf"
     _doc_link_template = BaseCompletion._doc_link_template
-
-    def __init__(self, estimator=None, *, n_init=8, n_average=None, n_jobs=None, random_state=None):
-        self.estimator = estimator
-        self.n_init = n_init
-        self.n_average = n_average
-        self.n_jobs = n_jobs
-        self.random_state = random_state
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -140,19 +142,25 @@ class CompletionEnsemble(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         ValueError
             When ``n_average`` exceeds ``n_init``, when the estimator has no ``random_state``, or
             for what the estimator raises.
+        TypeError
+            When the estimator is a class.
         """
-        members = self._members()
-        data = {"sample_weight": sample_weight, "X_val": X_val, "y_val": y_val}
-        fitted = Parallel(n_jobs=self.n_jobs)(
-            delayed(member.fit)(X, y, **data) for member in members
-        )
-        self._set_fitted(fitted)
+        data = {"X": X, "y": y, "sample_weight": sample_weight, "X_val": X_val, "y_val": y_val}
+        fits = [delayed(_fit)(member, data) for member in self._members()]
+        with _catching() as caught:
+            members, told = zip(*Parallel(n_jobs=self.n_jobs)(fits), strict=True)
+        found = chain((warning.message for warning in caught), *told)
+        for message in {(type(message), str(message)): message for message in found}.values():
+            warnings.warn(message, stacklevel=3)  # the caller of fit
+        self._set_fitted(members)
         return self
 
     def _members(self):
         if self.n_average is not None and self.n_average > self.n_init:
             raise ValueError(f"n_average={self.n_average} exceeds n_init={self.n_init}.")
         member, rng = self._member(), check_random_state(self.random_state)
+        if isinstance(member, type):
+            raise TypeError(f"estimator is the class {member.__name__}; pass an instance of it.")
         if "random_state" not in member.get_params():
             raise ValueError(
                 f"estimator={member!r} has no random_state: all its fits would be the same."
@@ -170,19 +178,15 @@ class CompletionEnsemble(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         n_average = self.n_average or _n_good(scores)
         best = members[0]
         ranks = [member.rank_ for member in members[:n_average]]
-        attributes = {
-            "estimators_": members,
-            "validation_scores_": scores,
-            "n_average_": n_average,
-            "best_estimator_": best,
-            "rank_": best.rank_,
-            "rank_agreement_": float(np.mean([rank == best.rank_ for rank in ranks])),
-            "shape_": best.shape_,
-            "n_features_in_": best.n_features_in_,
-        }
-        if hasattr(best, "feature_names_in_"):
-            attributes["feature_names_in_"] = best.feature_names_in_
-        vars(self).update(attributes)
+        seen = ("rank_", "shape_", "n_features_in_", "feature_names_in_")
+        vars(self).update(
+            {name: value for name, value in vars(best).items() if name in seen},
+            estimators_=members,
+            validation_scores_=scores,
+            n_average_=n_average,
+            best_estimator_=best,
+            rank_agreement_=float(np.mean([rank == best.rank_ for rank in ranks])),
+        )
         if n_average > 1 and self.rank_agreement_ <= _AGREEMENT:
             warnings.warn(
                 f"Rank not identified: of {n_average} fits {sorted(ranks)} are the ranks. Their "
@@ -190,6 +194,10 @@ class CompletionEnsemble(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
                 CompletionWarning,
                 4,  # the caller of fit
             )
+
+    def _averaged(self):
+        check_is_fitted(self)
+        return self.estimators_[: self.n_average_]
 
     def predict(self, X, return_std=False):
         """Predict the value of each cell.
@@ -210,9 +218,7 @@ class CompletionEnsemble(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
             differs between fits; an error that all of them share, such as noise in y or a
             tensor that is not of low rank, does not show.
         """
-        check_is_fitted(self)
-        averaged = self.estimators_[: self.n_average_]
-        predictions = np.array([member.predict(X) for member in averaged])
+        predictions = np.array([member.predict(X) for member in self._averaged()])
         mean = predictions.mean(axis=0)
         return (mean, predictions.std(axis=0)) if return_std else mean
 
@@ -224,9 +230,19 @@ class CompletionEnsemble(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         tensor : ndarray of shape ``shape_``
             The predictions of all cells.
         """
-        check_is_fitted(self)
-        averaged = self.estimators_[: self.n_average_]
-        return sum(member.to_dense() for member in averaged) / len(averaged)
+        return sum(member.to_dense() for member in self._averaged()) / self.n_average_
+
+
+def _fit(member, data):
+    """Fit a member; return it and its warnings, if this is the main thread of a process."""
+    with _catching() as caught:
+        return member.fit(**data), [warning.message for warning in caught]
+
+
+def _catching():
+    """Catch warnings, all of a process at once: not from one thread beside others."""
+    alone = current_thread() is main_thread()
+    return warnings.catch_warnings(record=True) if alone else nullcontext([])
 
 
 def _n_good(scores):

@@ -2,6 +2,7 @@
 
 import warnings
 from abc import abstractmethod
+from dataclasses import dataclass
 from numbers import Integral, Real
 
 import numpy as np
@@ -13,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._base import BaseCompletion
 from ._callbacks import CallbackSupportMixin
+from ._docs import shared
 from ._fitting import Fitting
 from ._frame import cell_numbers, fit_frame
 from ._identifiability import warn_far_predictions, warn_under_determined
@@ -32,10 +34,43 @@ _NOT_MOVED = (
 )
 
 
+@shared()
+@dataclass(kw_only=True, eq=False, repr=False)
 class GradientDescentCompletion(CallbackSupportMixin, BaseCompletion):
-    """A completion estimator whose parameters are found by gradient descent."""
+    """A completion estimator whose parameters are found by gradient descent.
 
-    _parameter_constraints: dict = {
+    A model adds parameters of its own, of which the first may be positional.
+    """
+
+    shape: tuple | None = None
+    init: str | list | tuple = "auto"
+    init_scale: float | None = None
+    init_mean: float | None = None
+    n_init: int | str = "auto"
+    loss: str = "auto"
+    huber_delta: float = 0.3
+    step: str = "adaptive"
+    learning_rate: float | None = None
+    offset: str | None = "auto"
+    scale: bool = True
+    max_iter: int = 2000
+    tol: float = 1e-6
+    early_stopping: bool | str = "auto"
+    validation_fraction: float = 0.1
+    n_iter_no_change: int = 100
+    prune: bool | str = "auto"
+    refit: bool = True
+    handle_unknown: str = "error"
+    rank_tol: float = 0.1
+    record_every: int | str | None = None
+    measures: dict | None = None
+    verbose: int = 0
+    warm_start: bool = False
+    random_state: int | np.random.RandomState | None = None
+    device: str = "cpu"
+    dtype: str = "float64"
+
+    _parameter_constraints = {
         **BaseCompletion._parameter_constraints,
         "init": [StrOptions({"auto", "gaussian", "balanced"}), list, tuple],
         "init_scale": [Interval(Real, 0, None, closed="neither"), None],
@@ -80,30 +115,6 @@ class GradientDescentCompletion(CallbackSupportMixin, BaseCompletion):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None):
-        """Fit the model to the observed cells.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_observed, n_modes)
-            Whole-number indices; a row names one cell. Cells absent from X are missing.
-        y : array-like of shape (n_observed,)
-            Their values. A cell may occur in several rows.
-        sample_weight : array-like of shape (n_observed,), default=None
-            Weights of the rows; a row of weight zero counts as absent.
-        X_val, y_val : array-like, default=None
-            Held-out cells to stop on, in place of a share of X.
-
-        Returns
-        -------
-        self : object
-            The fitted estimator.
-
-        Raises
-        ------
-        ValueError
-            When an index is negative, fractional or outside ``shape``, when y is not finite,
-            when the device is absent, or when the descent diverges.
-        """
         check_device(self.device)
         observations = check_observations(self, X, y, sample_weight, self.shape)
         groups = self._mode_groups(len(observations.shape))

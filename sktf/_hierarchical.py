@@ -5,18 +5,18 @@ the tensors ``T_v[..., s] = sum_r W_v[r, s] T_a[..., r] o T_b[..., r]``; that of
 model. As components: one for each combination of the terms r of the lowest pairs.
 """
 
+from dataclasses import dataclass
 from numbers import Integral
 
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
 from ._cp import component_start
+from ._deep_matrix import like
 from ._deep_tucker import (
     check_components,
     constant_norm,
-    like,
     matricization_values,
-    mean_size,
     repeats,
     stack_padded,
     unit_columns,
@@ -97,7 +97,7 @@ class HierarchicalFactorization(Factorization):
 
     def start(self, rng, init, scale, mean):
         """All weight vectors of a local component are drawn with about the same norm."""
-        size, order = mean_size(self.shape), len(self.shape)
+        size, order = np.exp(np.mean(np.log(self.shape))), len(self.shape)
         spread = [1.0] * order + [np.sqrt(size / block[1]) for block in self.blocks[order:]]
         drawn = [
             scale * share * rng.standard_normal(block)
@@ -146,9 +146,10 @@ def _products(a, b):
 
 
 @shared(
-    measured="``component_norms``,\n        ``singular_values`` (n_records, n_nodes, n: of the "
-    "matricizations by\n        ``nodes_`` but the root, descending, padded with zeros)"
+    measured="``component_norms``, ``singular_values`` (n_records, n_nodes, n: of the\n"
+    "matricizations by ``nodes_`` but the root, descending, padded with zeros)"
 )
+@dataclass(eq=False, repr=False)
 class HierarchicalCompletion(GradientDescentCompletion):
     """Completion by a hierarchical tensor factorization; the rank of every node is found.
 
@@ -222,74 +223,12 @@ class HierarchicalCompletion(GradientDescentCompletion):
     ([(0,), (1,), (2,), (0, 1)], (2, 2, 2, 2))
     """
 
-    _parameter_constraints: dict = {
+    n_components: int | None = None
+
+    _parameter_constraints = {
         **GradientDescentCompletion._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left"), None],
     }
-
-    def __init__(
-        self,
-        n_components=None,
-        *,
-        shape=None,
-        init="auto",
-        init_scale=None,
-        init_mean=None,
-        n_init="auto",
-        loss="auto",
-        huber_delta=0.3,
-        step="adaptive",
-        learning_rate=None,
-        offset="auto",
-        scale=True,
-        max_iter=2000,
-        tol=1e-6,
-        early_stopping="auto",
-        validation_fraction=0.1,
-        n_iter_no_change=100,
-        prune="auto",
-        refit=True,
-        handle_unknown="error",
-        rank_tol=0.1,
-        record_every=None,
-        measures=None,
-        verbose=0,
-        warm_start=False,
-        random_state=None,
-        device="cpu",
-        dtype="float64",
-    ):
-        self.n_components = n_components
-        self.shape = shape
-        self.init = init
-        self.init_scale = init_scale
-        self.init_mean = init_mean
-        self.n_init = n_init
-        self.loss = loss
-        self.huber_delta = huber_delta
-        self.step = step
-        self.learning_rate = learning_rate
-        self.offset = offset
-        self.scale = scale
-        self.max_iter = max_iter
-        self.tol = tol
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.prune = prune
-        self.refit = refit
-        self.handle_unknown = handle_unknown
-        self.rank_tol = rank_tol
-        self.record_every = record_every
-        self.measures = measures
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.device = device
-        self.dtype = dtype
-
-    def _mode_groups(self, order):
-        return tuple((mode,) for mode in range(order))
 
     def _factorization(self, sizes, n_cells):
         return HierarchicalFactorization(sizes, self._width(sizes))

@@ -1,6 +1,7 @@
 """Matrix completion of least nuclear norm, a convex problem: the only module that imports cvxpy."""
 
 import warnings
+from dataclasses import KW_ONLY, dataclass
 from numbers import Integral, Real
 
 import numpy as np
@@ -23,12 +24,13 @@ _MAX_ORDER = 1000
 
 
 @shared()
+@dataclass(eq=False, repr=False)
 class NuclearNormCompletion(BaseCompletion):
     """Matrix completion of least nuclear norm: the convex baseline.
 
     Minimises the sum of the singular values of the matrix such that
     ``|W_ij - y_ij| <= epsilon * RMS(y)`` at the observed cells. Tensors of any order are unfolded
-    by ``row_modes``. Needs cvxpy: ``pip install sktf[nuclear]``.
+    by ``row_modes``. Needs cvxpy, or ``fit`` raises an ImportError: ``pip install sktf[nuclear]``.
 
     Parameters
     ----------
@@ -64,7 +66,9 @@ class NuclearNormCompletion(BaseCompletion):
     -----
     Several rows of one cell count as one, their mean weighted by ``sample_weight``; beyond that,
     and beyond zero for absent, weights have no meaning in a problem with constraints. A row or
-    column that was never observed is zero in every minimiser.
+    column that was never observed is zero in every minimiser. Nothing is chosen on held-out cells:
+    ``fit`` checks ``X_val`` and ``y_val`` but does not use them. It raises a ValueError when more
+    than 1000 rows and columns are observed, which take the solver too long.
 
     References
     ----------
@@ -80,7 +84,16 @@ class NuclearNormCompletion(BaseCompletion):
     1
     """
 
-    _parameter_constraints: dict = {
+    row_modes: tuple = (0,)
+    _: KW_ONLY
+    shape: tuple | None = None
+    epsilon: float = 1e-3
+    max_iter: int = 5000
+    tol: float = 1e-5
+    handle_unknown: str = "error"
+    rank_tol: float = 0.1
+
+    _parameter_constraints = {
         "row_modes": ["array-like"],
         "shape": ["array-like", None],
         "epsilon": [Interval(Real, 0, None, closed="left")],
@@ -90,56 +103,11 @@ class NuclearNormCompletion(BaseCompletion):
         "rank_tol": BaseCompletion._parameter_constraints["rank_tol"],
     }
 
-    def __init__(
-        self,
-        row_modes=(0,),
-        *,
-        shape=None,
-        epsilon=1e-3,
-        max_iter=5000,
-        tol=1e-5,
-        handle_unknown="error",
-        rank_tol=0.1,
-    ):
-        self.row_modes = row_modes
-        self.shape = shape
-        self.epsilon = epsilon
-        self.max_iter = max_iter
-        self.tol = tol
-        self.handle_unknown = handle_unknown
-        self.rank_tol = rank_tol
-
     def _mode_groups(self, order):
         return matrix_groups(self.row_modes, order)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None):
-        """Complete the observed cells.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_observed, n_modes)
-            Whole-number indices; a row names one cell. Cells absent from X are missing.
-        y : array-like of shape (n_observed,)
-            Their values. A cell may occur in several rows.
-        sample_weight : array-like of shape (n_observed,), default=None
-            Weights of the rows of one cell relative to each other; zero counts as absent.
-        X_val, y_val : array-like, default=None
-            Checked but not used: nothing is chosen on held-out cells.
-
-        Returns
-        -------
-        self : object
-            The fitted estimator.
-
-        Raises
-        ------
-        ImportError
-            When cvxpy is not installed.
-        ValueError
-            When an index is negative, fractional or outside ``shape``, when y is not finite, or
-            when more rows and columns are observed than the solver can take.
-        """
         observations = distinct_cells(check_observations(self, X, y, sample_weight, self.shape))
         check_held_out(self, X_val, y_val, observations.shape)
         observations = observations._replace(weights=np.ones(len(observations.values)))

@@ -7,16 +7,16 @@ import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import check_is_fitted
 
+from ._docs import shared
+
 BLUE, ORANGE, INK, GRAY = "#0072B2", "#D55E00", "#333333", "#BDBDBD"
 # How true values and the rank found are marked.
 DASHED = {"color": INK, "linewidth": 1.0, "linestyle": (0, (4, 3))}
 
 
+@shared()
 class Display(ABC):
     """A picture that is drawn by `plot`."""
-
-    def __init_subclass__(cls):
-        cls.plot.__doc__ = cls.plot.__doc__ or Display.plot.__doc__
 
     @abstractmethod
     def plot(self, ax=None):
@@ -24,18 +24,9 @@ class Display(ABC):
 
         Parameters
         ----------
-        ax : matplotlib Axes or array of them, default=None
-            One for each panel; None draws on a new figure.
+        {ax}
 
-        Returns
-        -------
-        self : object
-            The display, drawn.
-
-        Raises
-        ------
-        ValueError
-            If arrays do not fit together, or ``ax`` does not hold as many axes as panels.
+        {drawn}
         """
 
 

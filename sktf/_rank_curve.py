@@ -1,12 +1,18 @@
 """Held-out error against the number of components: what each of them is worth."""
 
-import numpy as np
+from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ._docs import shared
 from ._plotting import BLUE, DASHED, Display, check_fitted, make_axes, nameless
 from ._rank import merged_groups
 from .metrics import normalized_rmse
 
 
+@shared()
+@dataclass(kw_only=True, eq=False, repr=False)
 class RankCurveDisplay(Display):
     """Held-out error, or score, against the number of components.
 
@@ -22,6 +28,8 @@ class RankCurveDisplay(Display):
         The rank found, drawn as a dashed vertical line.
     score_name : str, default="Score"
         What the scores are.
+    param_name : str, default="Number of components"
+        What varies, where it is another parameter.
 
     Attributes
     ----------
@@ -44,16 +52,16 @@ class RankCurveDisplay(Display):
     'NRMSE'
     """
 
-    def __init__(self, *, n_components, scores, scores_std=None, rank=None, score_name="Score"):
-        self.n_components = n_components
-        self.scores = scores
-        self.scores_std = scores_std
-        self.rank = rank
-        self.score_name = score_name
+    n_components: ArrayLike
+    scores: ArrayLike
+    scores_std: ArrayLike | None = None
+    rank: int | None = None
+    score_name: str = "Score"
+    param_name: str = "Number of components"
 
     @classmethod
     def from_estimator(cls, estimator, X, y, *, ax=None):
-        """Draw the error of a fitted estimator when only its largest components are kept.
+        """Draw the NRMSE of a fitted estimator when only its 0, 1, ... largest components are kept.
 
         Parallel components are merged first, as for ``rank_``. A curve that is flat from
         ``rank_`` on says that what lies beyond neither helps nor harms.
@@ -66,18 +74,9 @@ class RankCurveDisplay(Display):
             Cells, best those held out from the fit.
         y : array-like of shape (n_cells,)
             Their values.
-        ax : matplotlib Axes, default=None
-            Where to draw; None draws on a new figure.
+        {ax}
 
-        Returns
-        -------
-        RankCurveDisplay
-            The display, drawn: the NRMSE for 0, 1, ... components.
-
-        Raises
-        ------
-        ValueError
-            If the estimator is not fitted.
+        {drawn}
         """
         check_fitted(estimator, "factors_")
         groups, _ = merged_groups(estimator.factors_)
@@ -99,21 +98,13 @@ class RankCurveDisplay(Display):
             The ``cv_results_`` of a ``GridSearchCV``. Where other parameters vary too, the best
             mean score for each number of components is drawn.
         param : str, default="n_components"
-            Name of the parameter, in a pipeline with the name of the step.
+            Name of a parameter that was searched over numbers, in a pipeline with the name of the
+            step.
         score_name : str, default="Score"
             What the scores are.
-        ax : matplotlib Axes, default=None
-            Where to draw; None draws on a new figure.
+        {ax}
 
-        Returns
-        -------
-        RankCurveDisplay
-            The display, drawn.
-
-        Raises
-        ------
-        ValueError
-            If the search did not vary ``param``, or not over numbers.
+        {drawn}
         """
         values = np.ma.getdata(cv_results.get(f"param_{param}", [None]))
         if any(value is None for value in values):
@@ -122,11 +113,12 @@ class RankCurveDisplay(Display):
                 f"cv_results_ has no numbers param_{param}; pass the name of a parameter that "
                 f"was searched over numbers, one of {searched}."
             )
-        mean, numbers = np.asarray(cv_results["mean_test_score"]), np.unique(values.astype(int))
+        mean, numbers = np.asarray(cv_results["mean_test_score"]), np.unique(values.astype(float))
         best = [max(np.flatnonzero(values == n), key=lambda i: mean[i]) for n in numbers]
         std = np.asarray(cv_results["std_test_score"])[best]
+        name = cls.param_name if param.endswith("n_components") else param
         options = {"scores": mean[best], "scores_std": std, "score_name": score_name}
-        return cls(n_components=numbers, **options).plot(ax)
+        return cls(n_components=numbers, param_name=name, **options).plot(ax)
 
     def plot(self, ax=None):
         x, scores = np.asarray(self.n_components), np.asarray(self.scores, dtype=float)
@@ -145,7 +137,7 @@ class RankCurveDisplay(Display):
         if self.rank is not None:
             self.rank_line_ = ax.axvline(self.rank, label=f"rank_ = {self.rank}", **DASHED)
             ax.legend(handles=[self.rank_line_], frameon=False, fontsize="small")
-        ax.set(xlabel="Number of components", ylabel=self.score_name)
+        ax.set(xlabel=self.param_name, ylabel=self.score_name)
         ax.locator_params(axis="x", integer=True)
         ax.spines[["top", "right"]].set_visible(False)
         return self

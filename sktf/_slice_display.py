@@ -1,9 +1,12 @@
 """A slice of a tensor beside what a model predicts for it."""
 
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from ._docs import shared
 from ._frame import row_numbers
 from ._plotting import GRAY, Display, check_fitted, make_axes, nameless
 from .datasets import dense_from_entries
@@ -12,6 +15,8 @@ from .datasets import dense_from_entries
 _MAX_CELLS = 2**22
 
 
+@shared()
+@dataclass(kw_only=True, eq=False, repr=False)
 class SliceDisplay(Display):
     """A slice of a tensor as observed, as predicted, and the residual; missing cells are gray.
 
@@ -38,20 +43,16 @@ class SliceDisplay(Display):
 
     Examples
     --------
-    >>> from sktf import CPCompletion, datasets, plotting
-    >>> tensor, _ = datasets.make_low_rank((9, 8, 7), 1, random_state=0)
-    >>> X, y = datasets.sample_entries(tensor, 0.5, random_state=0)
-    >>> model = CPCompletion(shape=tensor.shape, random_state=0).fit(X, y)
+    {model}
     >>> display = plotting.SliceDisplay.from_estimator(model, X, y, at=(3,))
     >>> [ax.get_title() for ax in display.axes_]
     ['Observed', 'Predicted', 'Residual']
     """
 
-    def __init__(self, *, observed, predicted, mode_names=("mode 0", "mode 1"), title=None):
-        self.observed = observed
-        self.predicted = predicted
-        self.mode_names = mode_names
-        self.title = title
+    observed: ArrayLike
+    predicted: ArrayLike
+    mode_names: tuple = ("mode 0", "mode 1")
+    title: str | None = None
 
     @classmethod
     def from_estimator(cls, estimator, X, y, *, modes=(0, 1), at=None, ax=None):
@@ -66,22 +67,12 @@ class SliceDisplay(Display):
         y : array-like of shape (n_observed,)
             Their values; repeated cells are averaged.
         modes : tuple of 2 int, default=(0, 1)
-            The modes that run down and across.
+            The modes that run down and across, of at most 2**22 cells.
         at : sequence of int, default=None
             The indices of the other modes, in order. None: the slice with most rows of X.
-        ax : array of 3 matplotlib Axes, default=None
-            The panels; None draws on a new figure.
+        {ax}
 
-        Returns
-        -------
-        SliceDisplay
-            The display, drawn.
-
-        Raises
-        ------
-        ValueError
-            If the estimator is not fitted, ``modes`` or ``at`` do not fit the tensor, or the slice
-            is too large to draw.
+        {drawn}
         """
         check_fitted(estimator, "shape_")
         X, y, shape = np.asarray(X).astype(np.int64), np.asarray(y), estimator.shape_
@@ -110,13 +101,9 @@ class SliceDisplay(Display):
         ----------
         observed, predicted, **options
             The parameters of the display.
-        ax : array of 3 matplotlib Axes, default=None
-            The panels; None draws on a new figure.
+        {ax}
 
-        Returns
-        -------
-        SliceDisplay
-            The display, drawn.
+        {drawn}
         """
         return cls(observed=observed, predicted=predicted, **options).plot(ax)
 

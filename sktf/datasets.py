@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils import check_consistent_length, check_random_state
 
+from sktf._docs import shared
 from sktf._frame import row_numbers
 from sktf._tensorly import load_bundled
 
@@ -443,6 +444,7 @@ def _power_law(n, rng):
     return rng.permutation(shares / shares.sum())
 
 
+@shared(name="load_il2", size="(13, 4, 12, 8)", cells="4,800 cells")
 def load_il2():
     """Load the responses of immune cells to IL-2 muteins, 13 x 4 x 12 x 8, 3.8 % missing.
 
@@ -450,25 +452,17 @@ def load_il2():
     type. Values are signals without unit, from 0 to 1; 828 are 0, which is data. The 192 missing
     cells are two whole blocks: ligands 3 and 4 (counted from 0) at the last time.
 
-    Returns
-    -------
-    Entries
-        ``X, y, shape`` with 4,800 cells.
+    {loaded}
 
     References
     ----------
     .. [1] B. Orcutt-Jahns et al., "Multivalency enhances the specificity of Fc-cytokine fusions",
        bioRxiv 2021. MIT licence, copyright 2021 The Regents of the University of California.
-
-    Examples
-    --------
-    >>> from sktf.datasets import load_il2
-    >>> load_il2().shape
-    (13, 4, 12, 8)
     """
-    return _as_entries(load_bundled("il2"))
+    return _as_entries(load_bundled("load_IL2data"))
 
 
+@shared(name="load_kinetic", size="(64, 12, 10, 60)", cells="459,046 cells")
 def load_kinetic():
     """Load kinetic fluorescence measurements, 64 x 12 x 10 x 60, 0.4 % missing.
 
@@ -477,36 +471,25 @@ def load_kinetic():
     from -36 to 2,773. 1,754 cells are missing. Measurements 34, 35, 44, 45 and 63 (counted from 0)
     are known outliers.
 
-    Returns
-    -------
-    Entries
-        ``X, y, shape`` with 459,046 cells.
+    {loaded}
 
     References
     ----------
     .. [1] R. P. H. Nikolajsen, K. S. Booksh, A. M. Hansen, R. Bro, "Quantifying catecholamines
        using multi-way kinetic modelling", Analytica Chimica Acta 475, 2003. For public use; its
        makers ask for this citation.
-
-    Examples
-    --------
-    >>> from sktf.datasets import load_kinetic
-    >>> load_kinetic().shape
-    (64, 12, 10, 60)
     """
-    return _as_entries(load_bundled("kinetic"))
+    return _as_entries(load_bundled("load_kinetic"))
 
 
+@shared(name="load_covid19_serology", size="(438, 6, 11)", cells="28,908 cells")
 def load_covid19_serology():
     """Load antibody measurements of COVID-19 patients and controls, 438 x 6 x 11, complete.
 
     Modes: sample, antigen, receptor. Values are standardised binding signals, from -4.5 to 3.6, of
     mean 0. The data are noisy and only roughly of low CP rank.
 
-    Returns
-    -------
-    Entries
-        ``X, y, shape`` with 28,908 cells.
+    {loaded}
 
     References
     ----------
@@ -515,63 +498,41 @@ def load_covid19_serology():
     .. [2] Z. C. Tan et al., "Tensor-structured decomposition improves systems serology analysis",
        Molecular Systems Biology 17, 2021. MIT licence, copyright 2022 The Regents of the
        University of California.
-
-    Examples
-    --------
-    >>> from sktf.datasets import load_covid19_serology
-    >>> load_covid19_serology().shape
-    (438, 6, 11)
     """
-    return _as_entries(load_bundled("covid19_serology"))
+    return _as_entries(load_bundled("load_covid19_serology"))
 
 
+@shared(name="load_indian_pines", size="(145, 145, 200)", cells="4,205,000 cells (135 MB)")
 def load_indian_pines():
     """Load a hyperspectral image of farmland in Indiana, 145 x 145 x 200, complete.
 
     Modes: pixel row, pixel column, spectral band (from 400 to 2,499 nm, without the bands that
     water absorbs). Values are sensor counts, from 955 to 9,604.
 
-    Returns
-    -------
-    Entries
-        ``X, y, shape`` with 4,205,000 cells (135 MB).
+    {loaded}
 
     References
     ----------
     .. [1] M. F. Baumgardner, L. L. Biehl, D. A. Landgrebe, "220 Band AVIRIS Hyperspectral Image
        Data Set: June 12, 1992 Indian Pine Test Site 3", Purdue University Research Repository,
        2015, doi:10.4231/R7RX991C. CC BY 3.0.
-
-    Examples
-    --------
-    >>> from sktf.datasets import load_indian_pines
-    >>> load_indian_pines().shape
-    (145, 145, 200)
     """
-    return _as_entries(load_bundled("indian_pines"))
+    return _as_entries(load_bundled("load_indian_pines"))
 
 
+@shared(name="load_digits_tensor", size="(1797, 8, 8)", cells="115,008 cells")
 def load_digits_tensor():
     """Load scikit-learn's images of handwritten digits, 1797 x 8 x 8, complete.
 
     Modes: image, pixel row, pixel column. Values are grey levels, integers from 0 (background) to
     16.
 
-    Returns
-    -------
-    Entries
-        ``X, y, shape`` with 115,008 cells.
+    {loaded}
 
     References
     ----------
     .. [1] E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", test set, UCI
        Machine Learning Repository, 1998.
-
-    Examples
-    --------
-    >>> from sktf.datasets import load_digits_tensor
-    >>> load_digits_tensor().shape
-    (1797, 8, 8)
     """
     from sklearn.datasets import load_digits
 

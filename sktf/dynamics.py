@@ -138,7 +138,7 @@ def cp_gradients(vectors, gradient, matrices=None):
     >>> cp_gradients([[[1.0]], [[2.0]]], [[3.0]])
     [array([[6.]]), array([[3.]])]
     """
-    pulled = _pull_back(*_check_blocks(vectors, matrices), gradient)
+    pulled = _deep_cp_gradients(*_check_blocks(vectors, matrices), gradient)
     return pulled[: len(vectors)] if matrices is None else pulled
 
 
@@ -163,12 +163,8 @@ def matrix_gradients(layers, gradient):
     [array([[3.]]), array([[2.]])]
     """
     layers = _layers(layers)
-    shape = len(layers[-1]), layers[0].shape[1]
-    factorization = MatrixFactorization(shape, [len(layer) for layer in layers[:-1]])
-    gradient, theta = _gradient(gradient, shape), pack(layers)
-    (left, right), memory = factorization.forward(theta)
-    pulled = factorization.pullback(theta, memory, [gradient @ right, gradient.T @ left])
-    return factorization.unpack(pulled)
+    shape, widths = (len(layers[-1]), layers[0].shape[1]), [len(layer) for layer in layers[:-1]]
+    return _pull_back(MatrixFactorization(shape, widths), layers, gradient)
 
 
 def cp_growth(vectors, gradient, matrices=None):
@@ -507,26 +503,19 @@ def _check_blocks(vectors, matrices):
     return vectors, matrices
 
 
-def _gradient(gradient, shape):
-    gradient = _finite(gradient, "gradient")
-    if gradient.shape != shape:
-        raise ValueError(f"gradient has shape {gradient.shape}; the blocks describe {shape}.")
-    return gradient
-
-
 def _block_norms(vectors, matrices):
     """Frobenius norms of all blocks, (N (k + 1), R), the vectors first."""
     norms = [np.linalg.norm(v, axis=0)[None] for v in vectors]
     return np.concatenate(norms + [np.linalg.norm(m, axis=(2, 3)) for m in matrices])
 
 
-def _pull_back(vectors, matrices, gradient):
+def _pull_back(factorization, blocks, gradient):
     """Return the gradients at the blocks from the one at the dense tensor."""
-    shape, rank, order = tuple(map(len, vectors)), vectors[0].shape[1], len(vectors)
-    factorization = DeepCPFactorization(shape, rank, len(matrices[0]))
-    theta, gradient = pack(vectors + matrices), _gradient(gradient, shape)
+    shape, gradient = factorization.shape, _finite(gradient, "gradient")
+    if gradient.shape != shape:
+        raise ValueError(f"gradient has shape {gradient.shape}; the blocks describe {shape}.")
+    theta, order, at_factors = pack(blocks), len(shape), []
     factors, memory = factorization.forward(theta)
-    at_factors = []
     for mode in range(order):
         others = [part for m in range(order) if m != mode for part in (factors[m], [m, order])]
         contracted = np.einsum(gradient, range(order), *others, [mode, order], optimize=True)
@@ -534,10 +523,16 @@ def _pull_back(vectors, matrices, gradient):
     return factorization.unpack(factorization.pullback(theta, memory, at_factors))
 
 
+def _deep_cp_gradients(vectors, matrices, gradient):
+    shape = tuple(map(len, vectors))
+    factorization = DeepCPFactorization(shape, vectors[0].shape[1], len(matrices[0]))
+    return _pull_back(factorization, vectors + matrices, gradient)
+
+
 def _flow(vectors, matrices, gradient):
     """Return the blocks, their velocities, and <-G, component>, linear in the first vector."""
     vectors, matrices = _check_blocks(vectors, matrices)
-    flow = [-pulled for pulled in _pull_back(vectors, matrices, gradient)]
+    flow = [-pulled for pulled in _deep_cp_gradients(vectors, matrices, gradient)]
     return vectors, matrices, flow, (vectors[0] * flow[0]).sum(axis=0)
 
 

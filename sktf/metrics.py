@@ -1,5 +1,6 @@
 """Complexity and error measures of matrices and tensors: numpy arrays in, plain numbers out."""
 
+from bisect import bisect_left
 from math import isfinite, prod, sqrt
 
 import numpy as np
@@ -330,11 +331,7 @@ def _first_fitting(fits, low, high):
     rank, stride = low, 1
     while rank < high and not fits(rank):
         low, rank, stride = rank + 1, min(rank + stride, high), 2 * stride
-    high = rank
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if fits(middle) else (middle + 1, high)
-    return high
+    return low + bisect_left(range(low, rank), True, key=fits)
 
 
 def _relative_target(tol, mse_tol, norm, size):

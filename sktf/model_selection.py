@@ -1,7 +1,7 @@
 """Cross-validation over cells, fibers and blocks: scikit-learn splitters on rows of indices.
 
 All three deal whole groups of ``datasets.entry_groups`` to the folds, so that no held-out cell is
-seen in training. The columns of X are indices, or labels, which are numbered in sorted order.
+seen in training. A column of X holds indices, or labels, which are numbered in sorted order.
 """
 
 from abc import abstractmethod
@@ -60,11 +60,16 @@ class _GroupedKFold(BaseCrossValidator):
 
 
 def _index_table(X):
-    """Return X as whole numbers; labels become those that ``OrdinalEncoder`` gives them."""
+    """Return X as whole numbers; in columns of labels those that ``OrdinalEncoder`` gives them."""
     table = np.asarray(X)
-    if table.dtype.kind == "f" and np.array_equal(table, np.trunc(table)):
-        return table.astype(np.int64)
-    return table if table.dtype.kind in "iu" else OrdinalEncoder(dtype=np.int64).fit_transform(X)
+    if table.dtype.kind in "iu":
+        return table
+    numbers = OrdinalEncoder(dtype=np.int64).fit_transform(X)
+    for mode, column in enumerate(table.T):
+        column = np.array(column.tolist())  # in its own type, not that of a mixed table
+        if column.dtype.kind in "iuf" and np.array_equal(column, np.trunc(column)):
+            numbers[:, mode] = column
+    return numbers
 
 
 def _deal(labels, n_folds, rng):

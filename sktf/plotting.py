@@ -4,11 +4,16 @@ For observed against predicted values scikit-learn's own display is re-exported:
 ``PredictionErrorDisplay.from_estimator(model, X, y, kind="actual_vs_predicted")``.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.isotonic import isotonic_regression
 from sklearn.metrics import PredictionErrorDisplay
 
 from ._agreement import AgreementDisplay
+from ._docs import shared
 from ._plotting import BLUE, DASHED, GRAY, INK, ORANGE, Display, check_fitted, make_axes
 from ._rank_curve import RankCurveDisplay
 from ._slice_display import SliceDisplay
@@ -31,6 +36,8 @@ _VISIBLE = 0.05
 _FEW = 15
 
 
+@shared()
+@dataclass(kw_only=True, eq=False, repr=False)
 class TrajectoryDisplay(Display):
     """Components and loss over the course of a fit.
 
@@ -57,18 +64,14 @@ class TrajectoryDisplay(Display):
 
     Examples
     --------
-    >>> from sktf import CPCompletion, datasets, plotting
-    >>> tensor, _ = datasets.make_low_rank((8, 8, 8), 2, random_state=0)
-    >>> X, y = datasets.sample_entries(tensor, 0.5, random_state=0)
-    >>> model = CPCompletion(random_state=0).fit(X, y)
+    {model}
     >>> display = plotting.TrajectoryDisplay.from_estimator(model, x_scale="log")
     >>> display.axes_[1].get_xlabel()
     'Iteration'
     """
 
-    def __init__(self, *, trace, truth=None):
-        self.trace = trace
-        self.truth = truth
+    trace: dict
+    truth: ArrayLike | None = None
 
     @classmethod
     def from_estimator(cls, estimator, *, truth=None, **options):
@@ -81,15 +84,7 @@ class TrajectoryDisplay(Display):
         truth, **options
             As for the display, and for :meth:`plot`.
 
-        Returns
-        -------
-        TrajectoryDisplay
-            The display, drawn.
-
-        Raises
-        ------
-        ValueError
-            If the estimator is not fitted or has no ``trace_``, or as in :meth:`plot`.
+        {drawn}
         """
         check_fitted(estimator, "trace_")
         return cls(trace=estimator.trace_, truth=truth).plot(**options)
@@ -99,8 +94,7 @@ class TrajectoryDisplay(Display):
 
         Parameters
         ----------
-        ax : array of 2 matplotlib Axes, default=None
-            The upper and the lower panel; None draws on a new figure.
+        {ax}
         against : {"iteration", "time"}, default="iteration"
             The horizontal axis; time is that of gradient flow, the sum of the step sizes.
         x_scale : {"linear", "log"}, default="linear"
@@ -110,15 +104,7 @@ class TrajectoryDisplay(Display):
             At most this many components are coloured: those of the highest peaks, above 5 % of
             the highest of all.
 
-        Returns
-        -------
-        self : TrajectoryDisplay
-            The display, drawn.
-
-        Raises
-        ------
-        ValueError
-            If an option is unknown, or the trace lacks an array or has fewer than two records.
+        {drawn}
         """
         quantity = _check_trace(self.trace, against, x_scale)
         x = np.asarray(self.trace[against], dtype=float)
@@ -181,6 +167,8 @@ class TrajectoryDisplay(Display):
             _label_ends(ax, lines)
 
 
+@shared()
+@dataclass(kw_only=True, eq=False, repr=False)
 class FactorsDisplay(Display):
     """Factors of a CP model: one row per component, one column per mode.
 
@@ -207,20 +195,16 @@ class FactorsDisplay(Display):
 
     Examples
     --------
-    >>> from sktf import CPCompletion, datasets, plotting
-    >>> tensor, _ = datasets.make_low_rank((8, 8, 8), 2, random_state=0)
-    >>> X, y = datasets.sample_entries(tensor, 0.5, random_state=0)
-    >>> model = CPCompletion(random_state=0).fit(X, y)
+    {model}
     >>> display = plotting.FactorsDisplay.from_estimator(model, mode_names=["user", "item", "day"])
     >>> [ax.get_xlabel() for ax in display.axes_[-1]]
     ['user', 'item', 'day']
     """
 
-    def __init__(self, *, factors, component_norms=None, mode_names=None, labels=None):
-        self.factors = factors
-        self.component_norms = component_norms
-        self.mode_names = mode_names
-        self.labels = labels
+    factors: list
+    component_norms: ArrayLike | None = None
+    mode_names: Sequence | None = None
+    labels: Sequence | None = None
 
     @classmethod
     def from_estimator(cls, estimator, *, mode_names=None, labels=None, n_components=None, ax=None):
@@ -234,18 +218,9 @@ class FactorsDisplay(Display):
             As for the display; None takes the names of ``feature_names_in_``, if any.
         n_components : int, default=None
             Number of components to draw, the largest first; None for ``rank_``.
-        ax : array of n_components x n_modes matplotlib Axes, default=None
-            One Axes per factor; None draws on a new figure.
+        {ax}
 
-        Returns
-        -------
-        FactorsDisplay
-            The display, drawn.
-
-        Raises
-        ------
-        ValueError
-            If the estimator is not fitted or has no ``factors_``, or as in :meth:`plot`.
+        {drawn}
         """
         check_fitted(estimator, "factors_")
         names = getattr(estimator, "feature_names_in_", None) if mode_names is None else mode_names
@@ -259,20 +234,11 @@ class FactorsDisplay(Display):
 
         Parameters
         ----------
-        ax : array of n_components x n_modes matplotlib Axes, default=None
-            One Axes per factor; None draws on a new figure.
+        {ax}
         n_components : int, default=None
             Number of components to draw, from the first; None for all of them.
 
-        Returns
-        -------
-        self : FactorsDisplay
-            The display, drawn.
-
-        Raises
-        ------
-        ValueError
-            If there are not as many components, names or labels as asked for.
+        {drawn}
         """
         units, norms = _normalise(self.factors, n_components)
         if self.component_norms is not None:

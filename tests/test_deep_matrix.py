@@ -75,7 +75,7 @@ def test_balanced_start_is_balanced(depth, shape, width, mean):
     width = width or min(shape)
     factorization = MatrixFactorization(shape, [width] * (depth - 1))
     rng = np.random.RandomState(0)
-    layers = factorization._balanced(rng, 0.5) if not mean else factorization._constant(rng, mean)
+    layers = factorization._balanced(rng, 0.5) if not mean else factorization._constant(mean)
     for lower, upper in pairwise(layers):
         np.testing.assert_allclose(upper.T @ upper, lower @ lower.T, rtol=0, atol=1e-13)
     assert np.abs(product(layers)).max() > 0.05

@@ -394,6 +394,14 @@ def test_flow_of_a_quadratic_is_exponential():
     np.testing.assert_allclose(theta, expected, rtol=1e-8)
 
 
+def test_flow_at_time_zero_is_where_it_starts():
+    """A copy, with the axis of times, and without asking for a gradient."""
+    theta0 = np.arange(6.0).reshape(2, 3)
+    theta = gradient_flow(None, theta0, [0.0])
+    np.testing.assert_array_equal(theta, theta0[None])
+    assert not np.shares_memory(theta, theta0)
+
+
 def test_flow_that_leaves_every_bound_is_an_error():
     """``dx/dt = x^2`` from 1 is infinite at time 1."""
     with pytest.raises(RuntimeError, match="could not be followed"):

@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from threading import Event, Thread
 
 import numpy as np
 import pandas as pd
@@ -334,11 +335,76 @@ def test_an_error_of_a_member_is_that_of_the_ensemble(small_tensor):
     assert not hasattr(ensemble, "estimators_")
 
 
-def test_warnings_of_members_are_not_swallowed(small_tensor):
-    """A member that stops at max_iter says so."""
+@pytest.mark.parametrize(
+    ("backend", "n_jobs"),
+    [("sequential", 1), ("threading", 2), pytest.param("loky", 2, marks=pytest.mark.slow)],
+)
+def test_warnings_of_members_are_told_once_to_the_caller(small_tensor, backend, n_jobs):
+    """All three members stop at max_iter; one warning says so, with the line of this fit."""
     member = CPCompletion(4, max_iter=3, early_stopping=False)
-    with pytest.warns(ConvergenceWarning, match="max_iter=3"):
-        CompletionEnsemble(member, n_init=1, random_state=0).fit(*small_tensor)
+    ensemble = CompletionEnsemble(member, n_init=3, n_jobs=n_jobs, random_state=0)
+    with parallel_config(backend), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        ensemble.fit(*small_tensor)
+    stopped = [w for w in caught if w.category is ConvergenceWarning]
+    assert ["max_iter=3" in str(w.message) for w in stopped] == [True]
+    assert {w.filename for w in caught} == {__file__}
+
+
+def test_ensembles_in_threads_leave_the_warnings_alone():
+    """Had both caught warnings, the one that ends last would go on catching for the other."""
+    first_in, second_in, first_out = Event(), Event(), Event()
+
+    class First(Stub):
+        def fit(self, X, y, **data):
+            first_in.set()
+            assert second_in.wait(5)
+            return super().fit(X, y)
+
+    class Second(Stub):
+        def fit(self, X, y, **data):
+            second_in.set()
+            assert first_out.wait(5)
+            return super().fit(X, y)
+
+    def fit(member):
+        ensemble = CompletionEnsemble(member((0.5,), (1,)), n_init=1, random_state=0)
+        ensemble.fit(np.zeros((4, 3), int), np.zeros(4))
+
+    threads = [Thread(target=fit, args=[member]) for member in (First, Second)]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        threads[0].start()
+        assert first_in.wait(5)
+        threads[1].start()
+        threads[0].join(5)
+        first_out.set()
+        threads[1].join(5)
+        warnings.warn("shown", stacklevel=1)
+    assert [str(w.message) for w in caught] == ["shown"]
+
+
+def test_warnings_of_members_can_be_errors(small_tensor):
+    """A filter of the caller reaches the members."""
+    ensemble = CompletionEnsemble(CPCompletion(4, max_iter=3), n_init=2, random_state=0)
+    with warnings.catch_warnings(), pytest.raises(ConvergenceWarning, match="max_iter=3"):
+        warnings.simplefilter("error")
+        ensemble.fit(*small_tensor)
+
+
+def test_a_class_for_an_estimator_is_refused(small_tensor):
+    """By a message that names the remedy."""
+    with pytest.raises(TypeError, match="estimator is the class CPCompletion; pass an instance"):
+        CompletionEnsemble(CPCompletion).fit(*small_tensor)
+
+
+def test_members_without_scores_are_ordered_by_training_loss(small_tensor):
+    """Four starts of least squares that four sweeps leave at different losses; lowest first."""
+    member = CPALSCompletion(2, n_init=1, max_iter=4, solver="sparse")
+    model = CompletionEnsemble(member, n_init=4, random_state=0).fit(*small_tensor)
+    losses = [each.loss_ for each in model.estimators_]
+    assert losses == sorted(losses) and len(set(losses)) > 1
+    assert model.best_estimator_.loss_ == min(losses)
 
 
 @pytest.mark.slow

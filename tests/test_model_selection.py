@@ -107,6 +107,18 @@ def test_labels_split_as_their_codes(splitter, options):
         assert [test.tolist() for _, test in cv.split(table)] == expected
 
 
+@pytest.mark.parametrize("kind", [int, float])
+def test_indices_beside_labels_keep_their_place(kind):
+    """Days 4 to 9 in blocks of three from day 0 on: 4, 5 and 6 to 8 and 9, whatever the sensors."""
+    codes = np.array([(sensor, day) for sensor in (0, 1) for day in range(4, 10)])
+    labels = pd.DataFrame({"sensor": np.array(["a", "b"])[codes[:, 0]], "day": codes[:, 1]})
+    cv = BlockKFold(3, block_shape=(None, 3), random_state=0)
+    expected = [test.tolist() for _, test in cv.split(codes)]
+    assert [test.tolist() for _, test in cv.split(labels.astype({"day": kind}))] == expected
+    days = {tuple(np.unique(codes[test, 1])) for test in expected}
+    assert days == {(4, 5), (6, 7, 8), (9,)}
+
+
 # Least squares without the cells of a whole fiber may leave its row far out, and says so.
 @pytest.mark.filterwarnings("ignore:Predictions dwarf:sktf.CompletionWarning")
 def test_splitters_in_scikit_learn():

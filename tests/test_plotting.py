@@ -354,6 +354,17 @@ def test_slice_defaults_to_the_one_with_most_rows(fitted):
     assert display.images_[0].get_array().shape == (3, 2) and display.title is None
 
 
+def test_slice_of_float_indices(fitted):
+    """As a float table of pandas or numpy holds them: the same picture."""
+    _, table, y, model = fitted
+    whole, floats = (
+        SliceDisplay.from_estimator(model, X, y, at=(2,)).images_[0].get_array()
+        for X in (table, table.astype(float))
+    )
+    assert_array_equal(floats, whole)
+    assert np.isfinite(whole).any()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -390,6 +401,18 @@ def test_rank_curve_is_the_error_of_truncated_models(fitted):
         assert display.rank_line_.get_xdata()[0] == model.rank_ == 2
 
 
+def test_rank_curve_of_a_float_parameter():
+    """Fractions stay apart, and the axis says which parameter they are of."""
+    results = {
+        "param_cp__init_scale": np.ma.array([0.1, 0.01, 0.1], dtype=object),
+        "mean_test_score": np.array([0.5, 0.7, 0.6]),
+        "std_test_score": np.zeros(3),
+    }
+    display = RankCurveDisplay.from_cv_results(results, param="cp__init_scale")
+    assert_array_equal(display.line_.get_xydata(), [[0.01, 0.7], [0.1, 0.6]])
+    assert display.ax_.get_xlabel() == "cp__init_scale"
+
+
 def test_rank_curve_of_a_search():
     """Mean and deviation for each number of components, the best where others vary too."""
     results = {
@@ -404,6 +427,7 @@ def test_rank_curve_of_a_search():
     heights = band.get_paths()[0].vertices[:, 1]
     assert_allclose([heights.min(), heights.max()], [0.5, 1.3])
     assert display.ax_.get_ylabel() == "R2" and display.rank_line_ is None
+    assert display.ax_.get_xlabel() == "Number of components"
     with pytest.raises(ValueError, match=r"no numbers param_n_components.*'cp__n_components'"):
         RankCurveDisplay.from_cv_results(results)
     with pytest.raises(ValueError, match="one score for each"):
@@ -425,6 +449,7 @@ def test_agreement_is_correlation_and_norms(fitted):
         assert_array_equal(line.get_ydata(), member.component_norms_)
     labels = [label.get_text() for label in display.axes_[0].get_yticklabels()]
     assert labels == ["0: 0.1", "1: 0.2", "2: 0.3"]
+    assert display.axes_[0].get_ylabel() == "Member: held-out R$^2$"
     written = np.array([float(text.get_text()) for text in display.axes_[0].texts])
     assert_allclose(written, np.corrcoef(every).ravel(), atol=0.0051)
 
@@ -433,6 +458,7 @@ def test_agreement_of_odd_members():
     """Constant predictions correlate with nothing; many members go without numbers; counts fit."""
     display = AgreementDisplay.from_predictions([[1.0, 1.0], [1.0, 2.0]])
     assert_allclose(display.image_.get_array(), [[0, 0], [0, 1]], atol=1e-12)
+    assert display.axes_[0].get_ylabel() == "Member"  # no score stands beside the number
     many = AgreementDisplay.from_predictions(np.random.RandomState(0).standard_normal((12, 5)))
     assert not many.axes_[0].texts
     with pytest.raises(ValueError, match="2 members"):

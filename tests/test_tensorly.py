@@ -140,7 +140,7 @@ def test_the_users_backend_stays():
     expected = fit(tensor, mask, 2, n_sweeps=3)[0]
     with tl.backend_context("pytorch"):
         factors = fit(tensor, mask, 2, n_sweeps=3)[0]
-        assert isinstance(load_bundled("il2"), np.ndarray)
+        assert isinstance(load_bundled("load_IL2data"), np.ndarray)
         assert tl.get_backend() == "pytorch"
     assert tl.get_backend() == "numpy"
     np.testing.assert_array_equal(factors[0], expected[0])
@@ -159,10 +159,10 @@ def test_cp_tensor_is_tensorlys():
 @pytest.mark.parametrize(
     ("name", "shape", "n_missing"),
     [
-        ("il2", (13, 4, 12, 8), 192),
-        ("covid19_serology", (438, 6, 11), 0),
-        ("kinetic", (64, 12, 10, 60), 1754),
-        ("indian_pines", (145, 145, 200), 0),
+        ("load_IL2data", (13, 4, 12, 8), 192),
+        ("load_covid19_serology", (438, 6, 11), 0),
+        ("load_kinetic", (64, 12, 10, 60), 1754),
+        ("load_indian_pines", (145, 145, 200), 0),
     ],
 )
 def test_bundled_tensors_have_nan_where_missing(name, shape, n_missing):
@@ -174,7 +174,7 @@ def test_bundled_tensors_have_nan_where_missing(name, shape, n_missing):
 
 def test_kinetic_flags_mean_missing():
     """All flagged cells hold the placeholder 0; the two other zeros are measurements and stay."""
-    raw, tensor = datasets.load_kinetic(), load_bundled("kinetic")
+    raw, tensor = datasets.load_kinetic(), load_bundled("load_kinetic")
     flagged = np.asarray(raw.missing_values_position)
     assert (np.asarray(raw.tensor)[flagged] == 0).all()
     np.testing.assert_array_equal(np.isnan(tensor), flagged)
@@ -183,7 +183,7 @@ def test_kinetic_flags_mean_missing():
 
 def test_il2_misses_two_whole_blocks():
     """Ligands 3 and 4 at the last time, for all doses and cell types."""
-    missing = np.isnan(load_bundled("il2"))
+    missing = np.isnan(load_bundled("load_IL2data"))
     assert missing[3:5, 3].all() and missing.sum() == missing[3:5, 3].size
 
 
