@@ -13,8 +13,11 @@ import numpy as np
 from ._descent import gradient_descent
 from ._trace import HeldOut
 
-# Share of max_iter that a start gets before it is compared with the others.
-_SCREENING = 0.1
+# Share of max_iter that a start gets before it is compared with the others, and that a finalist
+# gets in each stage where descent goes on from the mean of the finalists.
+_SCREENING, _FINAL = 0.1, 0.5
+# A finalist of no new kind is not this many times worse than the best when they are compared.
+_HOPELESS = 10
 # Runs whose scores are below this many times ``tol`` fit equally well.
 _EQUALLY_WELL = 10
 # Two losses whose values differ by no more than this factor are one.
@@ -104,9 +107,10 @@ class Run:
 
     def go_through(self, problem):
         """Descend on one loss after another."""
+        max_iter = max(1, int(problem.max_iter * (_FINAL if problem.pruning else 1)))
         for loss in problem.losses:
             if self.can_go_on and not (loss in problem.losses[1:] and self._is_through(problem)):
-                self.descend(problem, loss, problem.max_iter)
+                self.descend(problem, loss, max_iter)
 
     def _is_through(self, problem):
         """Whether the stage before, cut off by ``max_iter``, was a descent on the last loss too.
@@ -162,14 +166,16 @@ def _screen(problem, runs):
             return [best]
     runs = sorted(runs, key=lambda run: run.score)
     first = list({run.kind: run for run in reversed(runs)}.values())
-    others = [run for run in runs if run not in first]
+    bound = _HOPELESS * _level(problem, runs[0])
+    others = [run for run in runs if run not in first and run.score <= bound]
     return sorted([*first, *others][:n_finalists], key=lambda run: run.kind)
 
 
 def _prune(problem, runs, best):
     """Move the best run to the mean of the good ones, with as few components as it needs.
 
-    Descent goes on from there, watched from the first iteration on: no plateau lies ahead.
+    Descent goes on from there, watched from the first iteration on: no plateau lies ahead. Where
+    the mean is worse, it goes on from the best run.
     """
     bound = _COMPARABLE * _level(problem, best)
     models = [run.theta for run in runs if run.score <= bound]
@@ -180,7 +186,8 @@ def _prune(problem, runs, best):
         return
     if factors is not None:
         best.theta = problem.pruning.theta(factors)
-        best.descend(problem, problem.losses[-1], problem.max_iter, progress=0.0)
+    progress = 0.3 if factors is None else 0.0
+    best.descend(problem, problem.losses[-1], problem.max_iter, progress=progress)
 
 
 def _supported(problem, best, candidates):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 def norm(vector):
     """Euclidean norm as a Python float."""
-    square = float((vector * vector).sum())
+    square = float(vector @ vector)
     if 1e-30 < square < 1e30:
         return sqrt(square)
     # In single precision squares may have under- or overflowed.
@@ -37,7 +37,7 @@ class Adaptive:
     moves theta by ``first_move`` of its own length.
     """
 
-    learning_rate: float = 0.15
+    learning_rate: float = 0.3
     growth: float = 1.3
     first_move: float = 1e-3
 
