@@ -48,9 +48,14 @@ class Recorder:
     def observe(self, iteration, time, loss, theta, **extra):
         """Record if it is time to; return "callback" when a callback asks to stop."""
         iteration, time = self.iteration + iteration, self.time + time
-        if iteration % self._spacing(iteration):
+        if iteration % self._spacing(iteration) or iteration == self._latest:
             return None
         return self._record(iteration, time, loss, theta, extra)
+
+    @property
+    def _latest(self):
+        """The iteration of the latest record; a stage begins where the one before it ended."""
+        return self._records[-1]["iteration"] if self._records else None
 
     def _spacing(self, iteration):
         return 2 ** max(0, iteration.bit_length() - _DIGITS) if self._log else self._every
@@ -68,8 +73,7 @@ class Recorder:
         """Record where a stage ended, and count on from there."""
         self.iteration += result.n_iter
         self.time += result.time
-        last = self._records[-1]["iteration"] if self._records else None
-        if last != self.iteration:
+        if self._latest != self.iteration:
             self._record(self.iteration, self.time, result.loss, result.theta, extra)
 
     def trace(self):

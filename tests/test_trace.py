@@ -115,6 +115,17 @@ def test_stages_count_on():
     assert recorder.iteration == 22
 
 
+def test_where_stages_meet_there_is_one_record():
+    """The end of the first stage, not the start of the second, which is the same iteration."""
+    recorder, _ = record(10, every=5)
+    end(recorder, 10)
+    record(7, recorder=recorder)
+    end(recorder, 7)
+    trace = recorder.trace()
+    np.testing.assert_array_equal(trace["iteration"], [0, 5, 10, 15, 17])
+    np.testing.assert_array_equal(trace["loss"], [0, 5, 10, 5, 7])
+
+
 def test_notify_is_told_once_per_record_and_can_end_the_descent():
     """True at iteration 20 becomes the status "callback"; other iterations have none."""
     told = []
