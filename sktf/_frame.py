@@ -59,6 +59,6 @@ def row_numbers(table):
     for column in table.T:
         column = column[sequence]
         new[1:] |= column[1:] != column[:-1]
-    numbers = np.empty(len(table), np.int64)
-    numbers[sequence] = np.cumsum(new)
+    numbers = np.empty_like(sequence)
+    numbers[sequence] = np.cumsum(new, dtype=sequence.dtype)
     return numbers

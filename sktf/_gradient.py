@@ -272,7 +272,9 @@ class GradientDescentCompletion(CallbackSupportMixin, BaseCompletion):
                 f"early_stopping=True with validation_fraction={self.validation_fraction} leaves "
                 f"no cell to train on, of {n_cells} observed; set early_stopping=False."
             )
-        out = np.isin(numbers, rng.permutation(n_cells)[:n_held_out])
+        chosen = np.zeros(n_cells, bool)
+        chosen[rng.permutation(n_cells)[:n_held_out]] = True
+        out = chosen[numbers]
         return cells.take(~out), cells.take(out)
 
     def _losses(self):

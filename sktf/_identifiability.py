@@ -15,6 +15,8 @@ _STRAY = 0.05
 _DWARFS = 10
 # Cells, drawn at random, at which predictions are looked at.
 _N_CELLS = 4096
+# Cells whose indices are joined at once, or more if there are more indices.
+_CHUNK = 2**16
 
 
 class CompletionWarning(UserWarning):
@@ -92,13 +94,18 @@ def _parts(cells):
     Of these, how many there are, and the share of the cells outside the largest.
     """
     starts = np.cumsum([0, *cells.shape])
-    first, *others = (cells.coords + starts[:-1]).T
-    ends = np.tile(first, len(others)), np.concatenate([first[:0], *others])
-    edges = coo_array((np.ones(ends[0].size, bool), ends), shape=(starts[-1],) * 2)
-    labels = connected_components(edges, directed=False)[1]
-    n_seen = [len(np.unique(column)) for column in cells.coords.T]
-    in_part = np.bincount(labels[first])
-    return n_seen, np.count_nonzero(in_part), 1 - in_part.max() / len(first)
+    labels, seen = np.arange(starts[-1]), np.zeros(starts[-1], bool)
+    n_rows = max(starts[-1], _CHUNK)
+    for start in range(0, len(cells.coords), n_rows):
+        rows = cells.coords[start : start + n_rows] + starts[:-1]
+        seen[rows] = True
+        first, *others = labels[rows].T
+        ends = np.tile(first, len(others)), np.concatenate(others)
+        edges = coo_array((np.ones(ends[0].size, bool), ends), shape=(starts[-1],) * 2)
+        labels = connected_components(edges, directed=False)[1][labels]
+    n_seen = [np.count_nonzero(mode) for mode in np.split(seen, starts[1:-1])]
+    in_part = np.bincount(labels[cells.coords[:, 0]])
+    return n_seen, np.count_nonzero(in_part), 1 - in_part.max() / len(cells.coords)
 
 
 def warn_far_predictions(factors, largest, stacklevel):

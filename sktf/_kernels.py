@@ -1,80 +1,131 @@
-"""Compiled passes over the observed entries, each beside its NumPy twin; all of numba is here.
+"""The compiled pass over the observed entries beside its NumPy twin.
 
-Factors come stacked, shape (sum of mode sizes, R), and a cell comes as its row numbers in that
-matrix, shape (n_observed, order). Sorted cells share the products of their leading modes: these
-are formed once per run of equal leading rows, and so are the gradients that flow back through
-them, which leaves three passes over R per cell whatever the order. Any other sequence of cells
-gives the same sums, only slower. Kernels release the GIL and run no threads of their own.
+Factors come stacked, shape (sum of mode sizes, R), with columns of zeros up to whole cache lines.
+Cells come in runs that share the rows of all modes but one: ``heads`` (n_runs, order - 1) are the
+rows that a run shares, ``edges[k]`` to ``edges[k + 1]`` its cells, and ``tails`` (n_observed,)
+the last row of every cell. Products of heads are formed once a run, those of the first heads once
+for all runs in a row that share them, and so are the gradients that flow back. A batch of cells
+is predicted before it updates the gradients, so that no cell waits for another. Kernels release
+the GIL and run no threads of their own.
 """
 
 import numpy as np
 from numba import njit
 
-# Sums over components may be reassociated (the compiler then uses vector registers); the
-# order is fixed at compile time, so the bits do not depend on the number of threads.
-_SUMS = {"reassoc", "contract", "nsz"}
+from ._lanes import LINE, SUMS, load, plus_product, spread, store, total
+
+# Cells that are predicted at once.
+_BATCH = 32
 
 
-@njit(nogil=True, cache=True, fastmath=_SUMS)
-def cp_pass(rows, values, weights, delta, F, G):
-    """Add the gradient at stacked factors F to G; return the loss.
+@njit(inline="always")
+def _count_lines(F):
+    return F.shape[1] * F.itemsize // LINE
 
-    ``sum_e weights_e * loss(sum_r prod_n F[rows_en, r] - values_e)`` with the loss of
-    ``ClippedSquare(delta)``; time O(n_observed * order * R).
-    """
-    # One body: calls would count references to every row, which costs more than the sums.
-    n_observed, order = rows.shape
-    n_components, last = F.shape[1], order - 1
-    # Constants of another type would make the sums of float32 ones of float64, at half the speed.
-    zero, two = F.dtype.type(0), F.dtype.type(2)
-    prefix = np.ones((order, n_components), F.dtype)
-    flow = np.zeros((order, n_components), F.dtype)
-    product, into = prefix[last], flow[last]
-    loss = 0.0
-    for e in range(n_observed + 1):
-        change = 0
-        while 0 < e < n_observed and change < last and rows[e, change] == rows[e - 1, change]:
-            change += 1
-        # The run of equal leading rows has ended: its gradients flow back through them.
-        for n in range(last - 1, change - 1, -1):
-            if e == 0:
-                break
-            row = rows[e - 1, n]
-            factor, gradient, before, inner, outer = F[row], G[row], prefix[n], flow[n + 1], flow[n]
-            for r in range(n_components):
-                gradient[r] += inner[r] * before[r]
-                outer[r] += inner[r] * factor[r]
-                inner[r] = zero
-        if e == n_observed:
-            break
-        for n in range(change, last):
-            factor, before, after = F[rows[e, n]], prefix[n], prefix[n + 1]
-            for r in range(n_components):
-                after[r] = before[r] * factor[r]
-        factor, gradient = F[rows[e, last]], G[rows[e, last]]
-        prediction = zero
-        for r in range(n_components):
-            prediction += product[r] * factor[r]
-        residual = prediction - values[e]
+
+@njit(inline="always")
+def _multiply(heads, k, shared, F, prefix):
+    """Set ``prefix[n + 1]`` to the product of heads 0 to n, for n from ``shared`` on."""
+    for n in range(shared, heads.shape[1]):
+        for line in range(_count_lines(F)):
+            nothing = spread(F.dtype.type(0), 1)
+            factor = load(F, heads[k, n], line, 1)
+            store(prefix, n + 1, line, plus_product(nothing, load(prefix, n, line, 1), factor))
+
+
+@njit(inline="always")
+def _differentiate(tails, values, weights, delta, start, stop, F, prefix, slopes):
+    """Write the slopes of the loss at the predictions of a batch and return its loss."""
+    two, weight, loss = slopes.dtype.type(2), weights[0], 0.0
+    for e in range(start, stop):
+        sums = spread(F.dtype.type(0), 1)
+        for line in range(_count_lines(F)):
+            product = load(prefix, len(prefix) - 1, line, 1)
+            sums = plus_product(sums, product, load(F, tails[e], line, 1))
+        if len(weights) > 1:
+            weight = weights[e]
+        residual = total(sums) - values[e]
         clipped = min(max(residual, -delta), delta)
-        loss += weights[e] * clipped * (two * residual - clipped)
-        slope = two * weights[e] * clipped
-        for r in range(n_components):
-            gradient[r] += slope * product[r]
-            into[r] += slope * factor[r]
+        loss += weight * clipped * (two * residual - clipped)
+        slopes[e - start] = two * weight * clipped
     return loss
 
 
-def cp_pass_numpy(rows, values, weights, delta, F, G):
+@njit(inline="always")
+def _flow_back(n, row, inner, line, n_lines, F, G, prefix, flow):
+    """Pass the gradient ``inner`` at the product of heads 0 to n on to head n and those before."""
+    before, factor = load(prefix, n, line, n_lines), load(F, row, line, n_lines)
+    store(G, row, line, plus_product(load(G, row, line, n_lines), inner, before))
+    store(flow, n, line, plus_product(load(flow, n, line, n_lines), inner, factor))
+
+
+@njit(inline="always")
+def _update(tails, start, stop, head, slopes, line, n_lines, F, G, prefix, flow):
+    """Add the gradients of a batch, ``n_lines`` at a time from ``line`` on; return how far."""
+    last = len(prefix) - 1
+    while line + n_lines <= _count_lines(F):
+        product, inner = load(prefix, last, line, n_lines), spread(F.dtype.type(0), n_lines)
+        for e in range(start, stop):
+            slope = spread(slopes[e - start], n_lines)
+            inner = plus_product(inner, slope, load(F, tails[e], line, n_lines))
+            gradient = load(G, tails[e], line, n_lines)
+            store(G, tails[e], line, plus_product(gradient, slope, product))
+        if last:
+            _flow_back(last - 1, head, inner, line, n_lines, F, G, prefix, flow)
+        line += n_lines
+    return line
+
+
+@njit(nogil=True, cache=True, fastmath=set(SUMS))
+def cp_pass(heads, edges, tails, values, weights, delta, F, G):
+    """Add the gradient at stacked factors F to G; return the loss.
+
+    ``sum_e weights_e * loss(sum_r prod_n F[row_en, r] - values_e)`` with the loss of
+    ``ClippedSquare(delta)``; a single weight is that of all cells. Time O(n_observed * order * R).
+    """
+    last, shared, loss = heads.shape[1], 0, 0.0
+    prefix = np.ones((last + 1, F.shape[1]), F.dtype)
+    flow, slopes = np.zeros_like(prefix), np.empty(_BATCH, F.dtype)
+    for k in range(len(heads)):
+        _multiply(heads, k, shared, F, prefix)
+        head = heads[k, last - 1] if last else 0
+        for start in range(edges[k], edges[k + 1], _BATCH):
+            stop = min(start + _BATCH, edges[k + 1])
+            loss += _differentiate(tails, values, weights, delta, start, stop, F, prefix, slopes)
+            # Wide rows are read fastest in pieces of four lines.
+            line = _update(tails, start, stop, head, slopes, 0, 4, F, G, prefix, flow)
+            line = _update(tails, start, stop, head, slopes, line, 2, F, G, prefix, flow)
+            _update(tails, start, stop, head, slopes, line, 1, F, G, prefix, flow)
+        shared = 0
+        while k + 1 < len(heads) and shared < last and heads[k, shared] == heads[k + 1, shared]:
+            shared += 1
+        # What has gathered at a product flows back once the next run has another one.
+        for n in range(last - 2, shared - 1, -1):
+            for line in range(_count_lines(F)):
+                inner = load(flow, n + 1, line, 1)
+                _flow_back(n, heads[k, n], inner, line, 1, F, G, prefix, flow)
+                store(flow, n + 1, line, spread(F.dtype.type(0), 1))
+    return loss
+
+
+def cp_pass_numpy(heads, edges, tails, values, weights, delta, F, G):
     """Do as ``cp_pass`` does, in NumPy."""
+    rows, cells = rows_of(heads, edges, tails), slice(edges[0], edges[-1])
     gathered = F[rows]
-    residual = gathered.prod(axis=1).sum(axis=1) - values
+    residual = gathered.prod(axis=1).sum(axis=1) - values[cells]
+    weights = np.broadcast_to(weights, values.shape)[cells]
     clipped = residual.clip(-delta, delta)
     slope = 2 * weights * clipped
     for n in range(rows.shape[1]):
         others = np.delete(gathered, n, axis=1).prod(axis=1)
         np.add.at(G, rows[:, n], slope[:, None] * others)
     return float(weights @ (clipped * (2 * residual - clipped)))
+
+
+def rows_of(heads, edges, tails):
+    """Return the rows of every cell of these runs, shape (n_observed, order)."""
+    heads = np.repeat(heads, np.diff(edges), axis=0)
+    return np.column_stack([heads, tails[edges[0] : edges[-1]]])
 
 
 @njit(nogil=True, cache=True)
@@ -112,37 +163,3 @@ def lexicographic(columns):
         sort = sort_pass if n_keys <= 4 * n_rows else sort_pass_numpy
         sequence = sort(np.ascontiguousarray(keys), n_keys, sequence)
     return sequence
-
-
-@njit(nogil=True, cache=True, fastmath=_SUMS)
-def cp_loss(rows, values, weights, delta, F):
-    """Return the loss of ``cp_pass`` without its gradient."""
-    n_observed, order = rows.shape
-    n_components, last = F.shape[1], order - 1
-    zero, two = F.dtype.type(0), F.dtype.type(2)
-    prefix = np.ones((order, n_components), F.dtype)
-    product = prefix[last]
-    loss = 0.0
-    for e in range(n_observed):
-        change = 0
-        while e > 0 and change < last and rows[e, change] == rows[e - 1, change]:
-            change += 1
-        for n in range(change, last):
-            factor, before, after = F[rows[e, n]], prefix[n], prefix[n + 1]
-            for r in range(n_components):
-                after[r] = before[r] * factor[r]
-        factor = F[rows[e, last]]
-        prediction = zero
-        for r in range(n_components):
-            prediction += product[r] * factor[r]
-        residual = prediction - values[e]
-        clipped = min(max(residual, -delta), delta)
-        loss += weights[e] * clipped * (two * residual - clipped)
-    return loss
-
-
-def cp_loss_numpy(rows, values, weights, delta, F):
-    """Do as ``cp_loss`` does, in NumPy."""
-    residual = F[rows].prod(axis=1).sum(axis=1) - values
-    clipped = residual.clip(-delta, delta)
-    return float(weights @ (clipped * (2 * residual - clipped)))

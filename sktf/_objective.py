@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
+from itertools import pairwise
 
 import numpy as np
 from numba import config as numba_config
@@ -9,7 +10,7 @@ from numba import config as numba_config
 from . import _kernels
 
 # Multiplications that make one block worth a thread of its own.
-_BLOCK_WORK = 2**19
+_BLOCK_WORK = 2**20
 _MAX_BLOCKS = 8
 # Cells whose products are held at once where they are not summed on the fly.
 _CHUNK = 2**16
@@ -40,21 +41,22 @@ def check_device(device):
         ) from error
 
 
-def _sorted_rows(factorization, observations):
-    """Return stacked row numbers, values and weights, the cells in lexicographic order.
+def _sort_cells(factorization, observations):
+    """Return stacked row numbers, an array a mode, values and weights of cells in sorted order.
 
     The mode with most rows comes last, so that as many cells as possible share their others.
+    One weight stands for all where they are alike; the sum over the cells is 1.
     """
-    starts = np.concatenate([[0], np.cumsum(factorization.shape)])
+    coords, values, weights, _ = observations
+    starts = np.concatenate([[0], np.cumsum(factorization.shape)]).astype(np.int32)
     modes = np.argsort(factorization.shape, kind="stable")
-    columns = [observations.coords[:, mode] for mode in modes]
-    sequence = _kernels.lexicographic(columns)
-    rows = np.empty((len(sequence), len(modes)), np.int32)
-    for n, mode in enumerate(modes):
-        np.add(columns[n][sequence], starts[mode], out=rows[:, n], casting="same_kind")
-    weights = observations.weights[sequence]
-    weights /= weights.sum()
-    return rows, observations.values[sequence], weights, starts
+    sequence = _kernels.lexicographic([coords[:, mode] for mode in modes])
+    columns = [
+        (coords[:, mode][sequence] + starts[mode]).astype(np.int32, copy=False) for mode in modes
+    ]
+    alike = (weights == weights[:1]).all()
+    weights = np.full(1, 1 / len(values)) if alike else weights[sequence] / weights.sum()
+    return columns, values[sequence], weights, starts
 
 
 class FusedObjective:
@@ -70,16 +72,22 @@ class FusedObjective:
     """
 
     def __init__(self, factorization, observations, loss, *, device="cpu", dtype="float64"):
-        rows, values, weights, starts = _sorted_rows(factorization, observations)
+        columns, values, weights, starts = _sort_cells(factorization, observations)
         self.factorization, self.loss_function, self.dtype = factorization, loss, np.dtype(dtype)
-        self._splits = starts[1:-1]
-        self._edges = _block_edges(rows, starts[-1], factorization.n_components)
-        self._cells = rows, values.astype(self.dtype), weights.astype(self.dtype)
-        n_blocks = len(self._edges) - 1
-        self._stacked = np.empty((starts[-1], factorization.n_components), self.dtype)
-        self._gradients = np.empty((n_blocks, *self._stacked.shape), self.dtype)
-        n_threads = min(n_blocks, numba_config.NUMBA_NUM_THREADS)
-        self._map = ThreadPoolExecutor(n_threads).map if n_threads > 1 else map
+        n_components = factorization.n_components
+        cuts = _block_cuts(len(values), len(columns), starts[-1], n_components)
+        self._runs = heads, edges = _find_runs(columns[:-1], len(values), cuts)
+        self._cells = columns[-1], values.astype(self.dtype), weights.astype(self.dtype)
+        bounds = np.searchsorted(edges, cuts)
+        self._blocks = [(heads[i:j], edges[i : j + 1]) for i, j in pairwise(bounds)]
+        self._stacked = _whole_lines(1, starts[-1], n_components, self.dtype)[0]
+        self._gradients = _whole_lines(len(self._blocks), starts[-1], n_components, self.dtype)
+        self._losses = [0.0] * len(self._blocks)
+        # What the factorization reads and writes of them.
+        self._factors = self._stacked[:, :n_components]
+        self._factor_gradients = np.split(self._gradients[0, :, :n_components], starts[1:-1])
+        self._n_threads = min(len(self._blocks), numba_config.NUMBA_NUM_THREADS)
+        self._pool = ThreadPoolExecutor(max(1, self._n_threads - 1))
 
     def with_loss(self, loss):
         """Return the same objective with another loss; cells and buffers are shared."""
@@ -95,41 +103,43 @@ class FusedObjective:
         """Return theta as a NumPy vector."""
         return theta
 
-    def _block(self, number):
-        cells = slice(self._edges[number], self._edges[number + 1])
-        return (*(array[cells] for array in self._cells), self.dtype.type(self.loss_function.delta))
+    def _pass(self, first):
+        """Pass over every block that falls to a thread."""
+        delta = self.dtype.type(self.loss_function.delta)
+        for block in range(first, len(self._blocks), self._n_threads):
+            gradient = self._gradients[block]
+            gradient[:] = 0
+            arguments = *self._blocks[block], *self._cells, delta, self._stacked, gradient
+            self._losses[block] = _kernels.cp_pass(*arguments)
 
-    def _block_pass(self, number):
-        gradient = self._gradients[number]
-        gradient[:] = 0
-        return _kernels.cp_pass(*self._block(number), self._stacked, gradient)
-
-    def _block_loss(self, number):
-        return _kernels.cp_loss(*self._block(number), self._stacked)
-
-    def _stack(self, theta):
+    def _evaluate(self, theta):
+        """Compute loss and gradients of all blocks; the caller's thread does its share."""
         factors, memory = self.factorization.forward(theta)
-        np.concatenate(factors, out=self._stacked)
-        return memory
+        np.concatenate(factors, out=self._factors)
+        others = [self._pool.submit(self._pass, first) for first in range(1, self._n_threads)]
+        try:
+            self._pass(0)
+        finally:
+            for other in others:
+                other.result()
+        return sum(self._losses), memory
 
     def __call__(self, theta):
         """Return the loss and its gradient at theta."""
-        memory = self._stack(theta)
-        loss = sum(self._map(self._block_pass, range(len(self._gradients))))
-        gradient = self._gradients[0]
+        loss, memory = self._evaluate(theta)
         for other in self._gradients[1:]:
-            gradient += other
-        factor_gradients = np.split(gradient, self._splits)
-        return float(loss), self.factorization.pullback(theta, memory, factor_gradients)
+            self._gradients[0] += other
+        return loss, self.factorization.pullback(theta, memory, self._factor_gradients)
 
     def loss(self, theta):
         """Return the loss alone."""
-        self._stack(theta)
-        return float(sum(self._map(self._block_loss, range(len(self._gradients)))))
+        return self._evaluate(theta)[0]
 
     def terms(self, factors):
         """Return what each cell adds to the loss of given factors (NumPy, any width)."""
-        return _terms(factors, *self._cells, self.loss_function)
+        tails, values, weights = self._cells
+        rows = _kernels.rows_of(*self._runs, tails)
+        return _terms(factors, rows, values, weights, self.loss_function)
 
 
 def _terms(factors, rows, values, weights, loss):
@@ -140,16 +150,38 @@ def _terms(factors, rows, values, weights, loss):
         products = stacked[rows[part, 0]]
         for column in rows[part, 1:].T:
             products *= stacked[column]
-        terms[part] = weights[part] * loss.value(products.sum(axis=1) - values[part])
-    return terms
+        terms[part] = loss.value(products.sum(axis=1) - values[part])
+    return terms * weights
 
 
-def _block_edges(rows, n_rows, n_components):
+def _block_cuts(n_observed, order, n_rows, n_components):
     """Cut the cells into a power of two of equal blocks, from the size of the problem alone."""
-    n_observed, order = rows.shape
     most = min(n_observed * order * n_components // _BLOCK_WORK, n_observed * order // (2 * n_rows))
     n_blocks = 2 ** int(np.log2(np.clip(most, 1, _MAX_BLOCKS)))
     return np.linspace(0, n_observed, n_blocks + 1).astype(np.int64)
+
+
+def _find_runs(columns, n_observed, cuts):
+    """Return heads and edges of the runs of equal rows in ``columns``, none across a cut."""
+    new = np.zeros(n_observed, bool)
+    new[cuts[:-1]] = True
+    for column in columns:
+        new[1:] |= column[1:] != column[:-1]
+    first = np.flatnonzero(new)
+    heads = np.empty((len(first), len(columns)), np.int32)
+    for n, column in enumerate(columns):
+        heads[:, n] = column[first]
+    return heads, np.append(first, n_observed)
+
+
+def _whole_lines(n_blocks, n_rows, n_components, dtype):
+    """Return blocks of zeros, every row as many whole cache lines as hold ``n_components``."""
+    line = _kernels.LINE
+    width = -(-n_components * dtype.itemsize // line) * line
+    memory = np.zeros(n_blocks * n_rows * width + line, np.uint8)
+    start = -memory.ctypes.data % line
+    memory = memory[start : start + n_blocks * n_rows * width]
+    return memory.view(dtype).reshape(n_blocks, n_rows, -1)
 
 
 class TorchObjective:
@@ -158,11 +190,11 @@ class TorchObjective:
     def __init__(self, factorization, observations, loss, *, device, dtype):
         import torch
 
-        rows, values, weights, _ = _sorted_rows(factorization, observations)
+        columns, values, weights, _ = _sort_cells(factorization, observations)
         self._torch = torch
         self._options = {"dtype": getattr(torch, dtype), "device": torch.device(device)}
         self.factorization, self.loss_function = factorization, loss
-        self._rows = torch.as_tensor(rows, device=device)
+        self._rows = torch.as_tensor(np.column_stack(columns), device=device)
         self._values = torch.as_tensor(values, **self._options)
         self._weights = torch.as_tensor(weights, **self._options)
 

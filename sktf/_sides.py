@@ -34,8 +34,10 @@ def find_sides(coords, shape, groups):
 
 def to_cells(coords, shape, groups, stored):
     """Return the row of each cell on each side, and a mask of the cells that have one."""
-    cells = np.empty((len(coords), len(groups)), coords.dtype)
     found = np.ones(len(coords), bool)
+    if groups == tuple((mode,) for mode in range(len(shape))):
+        return coords, found
+    cells = np.empty((len(coords), len(groups)), coords.dtype)
     for side, (group, seen) in enumerate(zip(groups, stored, strict=True)):
         linear = _linear(coords, shape, group)
         if seen is not None:

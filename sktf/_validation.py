@@ -23,7 +23,11 @@ class Observations(NamedTuple):
 
     def take(self, rows):
         """Return the observations ``rows``."""
-        return Observations(self.coords[rows], self.values[rows], self.weights[rows], self.shape)
+        coords, weights = self.coords[rows], self.weights
+        # Equal weights are one number, seen as many times as there are cells.
+        alike = weights.strides == (0,)
+        weights = np.broadcast_to(weights[:1], len(coords)) if alike else weights[rows]
+        return Observations(coords, self.values[rows], weights, self.shape)
 
 
 def check_observations(estimator, X, y, sample_weight, shape):
@@ -121,7 +125,7 @@ def _check_coordinates(estimator, X, source="X"):
 def _check_weights(sample_weight, X):
     """Return float64 weights, some of them positive."""
     if sample_weight is None:
-        return np.ones(X.shape[0])
+        return np.broadcast_to(1.0, X.shape[0])
     weights = _check_sample_weight(
         sample_weight, X, dtype=np.float64, ensure_non_negative=True, copy=True
     )

@@ -1,4 +1,4 @@
-"""Compiled passes against their NumPy twins, and the twins against torch and differences."""
+"""The compiled pass against its NumPy twin, and the twin against torch and differences."""
 
 import time
 
@@ -13,6 +13,22 @@ ORDERS = sorted(SHAPES)
 N_OBSERVED = 60
 # At this threshold about half of the residuals drawn here are clipped.
 DELTAS = [0.7, np.inf]
+# Columns of one cache line and of several; in all of 1 + 2 + 4 lines, the widths of the pieces.
+COLUMNS = [1, 3, 8, 33, 105]
+
+
+def runs_of(rows):
+    """Heads, edges and tails of cells given by rows."""
+    new = np.ones(len(rows), bool)
+    new[1:] = (rows[1:, :-1] != rows[:-1, :-1]).any(axis=1)
+    first = np.flatnonzero(new)
+    return rows[first, :-1].copy(), np.append(first, len(rows)), rows[:, -1].copy()
+
+
+def whole_lines(factors):
+    """The factors with columns of zeros up to whole cache lines."""
+    width = _kernels.LINE // factors.itemsize
+    return np.pad(factors, ((0, 0), (0, -factors.shape[1] % width)))
 
 
 def draw(order, n_components, dtype, delta):
@@ -27,7 +43,7 @@ def draw(order, n_components, dtype, delta):
     factors = n_components ** (-0.5 / order) * rng.standard_normal((shape.sum(), n_components))
     values, weights = rng.standard_normal(n_observed), rng.uniform(0.5, 2, n_observed)
     values, weights, factors = (a.astype(dtype) for a in (values, weights, factors))
-    return rows, values, weights, dtype(delta), factors
+    return rows, values, weights, dtype(delta), whole_lines(factors)
 
 
 def residuals(rows, values, factors):
@@ -52,18 +68,19 @@ def test_draws_repeat_cells_and_clip_some_residuals():
 
 @pytest.mark.parametrize("delta", DELTAS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("n_components", [1, 3, 8, 33])
+@pytest.mark.parametrize("n_components", COLUMNS)
 @pytest.mark.parametrize("order", ORDERS)
 def test_compiled_pass_equals_its_twin(order, n_components, dtype, delta):
     """Loss, and gradient added to what G held, agree up to the rounding of sums of O(1) terms.
 
-    About 100 cells times 33 components are summed in another order: 200 ulp of the largest.
+    About 100 cells times 100 components are summed in another order: 200 ulp of the largest.
     """
-    rows, values, weights, delta, factors = draw(order, n_components, dtype, delta)
+    rows, *cells, factors = draw(order, n_components, dtype, delta)
+    arguments = *runs_of(rows), *cells, factors
     before = np.random.default_rng(0).standard_normal(factors.shape).astype(dtype)
     expected, gradient = before.copy(), before.copy()
-    expected_loss = _kernels.cp_pass_numpy(rows, values, weights, delta, factors, expected)
-    loss = _kernels.cp_pass(rows, values, weights, delta, factors, gradient)
+    expected_loss = _kernels.cp_pass_numpy(*arguments, expected)
+    loss = _kernels.cp_pass(*arguments, gradient)
     close = 200 * np.finfo(dtype).eps
     np.testing.assert_allclose(loss, expected_loss, rtol=close)
     np.testing.assert_allclose(gradient, expected, rtol=0, atol=close * np.abs(expected).max())
@@ -78,34 +95,39 @@ def test_the_sequence_of_cells_does_not_matter(order):
     alike = np.zeros(len(rows), int)
     by_last_mode = np.lexsort(rows.T)
     for sequence in (shuffled, alike, by_last_mode, np.arange(1), np.arange(0)):
-        cells = rows[sequence], values[sequence], weights[sequence], delta, factors
+        arguments = *runs_of(rows[sequence]), values[sequence], weights[sequence], delta, factors
         expected, gradient = np.zeros_like(factors), np.zeros_like(factors)
-        expected_loss = _kernels.cp_pass_numpy(*cells, expected)
-        np.testing.assert_allclose(_kernels.cp_pass(*cells, gradient), expected_loss, rtol=1e-13)
-        np.testing.assert_allclose(_kernels.cp_loss(*cells), expected_loss, rtol=1e-13)
+        expected_loss = _kernels.cp_pass_numpy(*arguments, expected)
+        loss = _kernels.cp_pass(*arguments, gradient)
+        np.testing.assert_allclose(loss, expected_loss, rtol=1e-13)
         np.testing.assert_allclose(
             gradient, expected, rtol=0, atol=1e-13 * np.abs(expected).max(initial=1e-300)
         )
 
 
-@pytest.mark.parametrize("delta", DELTAS)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("n_components", [1, 3, 8, 33])
 @pytest.mark.parametrize("order", ORDERS)
-def test_compiled_loss_equals_its_twin(order, n_components, dtype, delta):
-    """The loss alone, tolerance as for the pass."""
-    arguments = draw(order, n_components, dtype, delta)
-    loss, expected = _kernels.cp_loss(*arguments), _kernels.cp_loss_numpy(*arguments)
-    np.testing.assert_allclose(loss, expected, rtol=200 * np.finfo(dtype).eps)
+def test_some_of_the_runs_are_some_of_the_cells(order):
+    """Runs 1 to 3 of the cells are those cells alone, and cells of equal weight share one."""
+    rows, values, _, delta, factors = draw(order, 8, np.float64, 0.7)
+    heads, edges, tails = runs_of(rows)
+    part = slice(1, 4) if order > 1 else slice(0, 1)
+    heads, edges = heads[part], edges[part.start : part.stop + 1]
+    one, gradient = np.full(1, 0.3), np.zeros_like(factors)
+    loss = _kernels.cp_pass(heads, edges, tails, values, one, delta, factors, gradient)
+    cells = slice(edges[0], edges[-1])
+    alone = *runs_of(rows[cells]), values[cells], np.full(len(values[cells]), 0.3), delta, factors
+    expected = np.zeros_like(factors)
+    np.testing.assert_allclose(loss, _kernels.cp_pass_numpy(*alone, expected), rtol=1e-13)
+    np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-13 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("delta", DELTAS)
 @pytest.mark.parametrize("order", ORDERS)
-def test_twins_equal_torch_with_autograd(order, delta):
+def test_twin_equals_torch_with_autograd(order, delta):
     """Loss and gradient are those of torch: twice its Huber loss, or its squared error."""
     rows, values, weights, delta, factors = draw(order, 3, np.float64, delta)
     leaf = torch.tensor(factors, requires_grad=True)
-    product = torch.ones(len(rows), 3, dtype=torch.float64)
+    product = torch.ones(len(rows), factors.shape[1], dtype=torch.float64)
     for column in rows.T:
         product = product * leaf[torch.as_tensor(column.astype(np.int64))]
     prediction, target = product.sum(1), torch.tensor(values)
@@ -118,11 +140,9 @@ def test_twins_equal_torch_with_autograd(order, delta):
     total = (torch.tensor(weights) * losses).sum()
     total.backward()
     gradient = np.zeros_like(factors)
-    loss = _kernels.cp_pass_numpy(rows, values, weights, delta, factors, gradient)
+    loss = _kernels.cp_pass_numpy(*runs_of(rows), values, weights, delta, factors, gradient)
     np.testing.assert_allclose(loss, total.item(), rtol=1e-13)
     np.testing.assert_allclose(gradient, leaf.grad.numpy(), rtol=0, atol=1e-12)
-    alone = _kernels.cp_loss_numpy(rows, values, weights, delta, factors)
-    np.testing.assert_allclose(alone, total.item(), rtol=1e-13)
 
 
 @pytest.mark.parametrize("delta", DELTAS)
@@ -143,18 +163,18 @@ def test_gradient_of_the_twin_equals_central_differences(order, delta):
         step[index] = 1e-6
         differences[index] = (loss(factors + step) - loss(factors - step)) / 2e-6
     gradient = np.zeros_like(factors)
-    _kernels.cp_pass_numpy(rows, values, weights, delta, factors, gradient)
+    _kernels.cp_pass_numpy(*runs_of(rows), values, weights, delta, factors, gradient)
     np.testing.assert_allclose(gradient, differences, rtol=0, atol=1e-6)
 
 
 def test_a_cell_outside_the_threshold_pulls_with_bounded_force():
     """A residual of 1e6 has the slope 2 delta under the Huber loss, 2e6 under the squared one."""
-    rows, factors = np.zeros((1, 1), np.int32), np.zeros((1, 1))
+    runs, factors = runs_of(np.zeros((1, 1), np.int32)), whole_lines(np.zeros((1, 1)))
     values, weights = np.array([-1e6]), np.ones(1)
     for delta, slope in ((0.3, 0.6), (np.inf, 2e6)):
-        gradient = np.zeros((1, 1))
-        _kernels.cp_pass(rows, values, weights, delta, factors, gradient)
-        np.testing.assert_allclose(gradient, slope, rtol=1e-15)
+        gradient = np.zeros_like(factors)
+        _kernels.cp_pass(*runs, values, weights, delta, factors, gradient)
+        np.testing.assert_allclose(gradient[0, 0], slope, rtol=1e-15)
 
 
 @pytest.mark.parametrize("sizes", [(1,), (7,), (5, 4), (3, 2, 50), (2, 3, 2, 3, 2)])
@@ -192,12 +212,12 @@ def test_single_precision_is_faster_than_double():
     seconds = {np.float32: [], np.float64: []}
     rng = np.random.default_rng(0)
     coords = np.sort(rng.integers(0, 20, (20_000, 1)), axis=0)
-    rows = np.hstack([coords, rng.integers(20, 40, (20_000, 1))]).astype(np.int32)
+    runs = runs_of(np.hstack([coords, rng.integers(20, 40, (20_000, 1))]).astype(np.int32))
     for _ in range(15):
         for dtype, taken in seconds.items():
             factors = rng.standard_normal((40, 64)).astype(dtype)
-            cells = rows, np.ones(20_000, dtype), np.ones(20_000, dtype), dtype(np.inf), factors
-            start = time.perf_counter()
-            _kernels.cp_pass(*cells, np.zeros_like(factors))
+            cells = np.ones(20_000, dtype), np.ones(20_000, dtype), dtype(np.inf), factors
+            gradient, start = np.zeros_like(factors), time.perf_counter()
+            _kernels.cp_pass(*runs, *cells, gradient)
             taken.append(time.perf_counter() - start)
     assert min(seconds[np.float32]) < 0.9 * min(seconds[np.float64])

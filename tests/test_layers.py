@@ -16,6 +16,7 @@ LAYERS = [
         "_callbacks",
         "_docs",
         "_factorization",
+        "_lanes",
         "_kernels",
         "_losses",
         "_offset",
@@ -40,7 +41,7 @@ OWNERS = {
     "tensorly": {"_tensorly"},
     "cvxpy": {"_nuclear"},
     "matplotlib": {"_plotting", "plotting"},
-    "numba": {"_kernels", "_objective"},
+    "numba": {"_kernels", "_lanes", "_objective"},
 }
 # Packages that only a function may import: `import sktf.<module>` does without them.
 LAZY = {"torch", "tensorly", "cvxpy", "matplotlib"}

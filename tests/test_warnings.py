@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import low_rank_entries
 
-from sktf import CompletionWarning
+from sktf import CompletionWarning, _identifiability
 from sktf._identifiability import warn_far_predictions, warn_under_determined
 from sktf._validation import Observations
 from sktf.datasets import make_ratings
@@ -38,10 +38,11 @@ def parts_by_flooding(X):
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("shape", [(9, 8), (9, 8, 7), (5, 6, 7, 8)])
-def test_parts_are_those_of_a_flood(shape, seed):
-    """Random cells, from a few, which fall apart, to many, which do not."""
+def test_parts_are_those_of_a_flood(shape, seed, monkeypatch):
+    """Random cells, from a few, which fall apart, to many, which do not; joined in pieces."""
+    monkeypatch.setattr(_identifiability, "_CHUNK", 1)
     rng = np.random.RandomState(seed)
-    X = rng.randint(shape, size=(3 + 3 * seed, len(shape)))
+    X = rng.randint(shape, size=(3 + 6 * seed, len(shape)))
     n_parts, text = parts_by_flooding(X), check(X, shape, (*MODES, (3,)))
     n_seen = sum(len(np.unique(column)) for column in X.T)
     too_few = len(np.unique(X, axis=0)) < n_seen - len(shape) + 1
