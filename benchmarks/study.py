@@ -35,6 +35,8 @@ VARIANTS = {
     "n_init=24": {"n_init": 24},
     "loss='squared'": {"loss": "squared"},
     "refit=False": {"refit": False},
+    "offset='additive'": {"offset": "additive"},
+    "learning_rate=.15": {"learning_rate": 0.15},
     "zero-mean starts only": {"init": "gaussian", "n_init": 12, "prune": True},
 }
 
@@ -80,6 +82,7 @@ REAL = {
     "IL-2, 50 %": (datasets.load_il2, 0.5),
     "IL-2, 10 %": (datasets.load_il2, 0.9),
     "COVID-19, 10 %": (datasets.load_covid19_serology, 0.9),
+    "ratings 300 x 200, 80 %": (lambda: datasets.make_ratings(random_state=0)[:3], 0.2),
 }
 
 

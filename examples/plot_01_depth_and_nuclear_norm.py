@@ -66,6 +66,6 @@ for name, (error, norm, rank) in {
 
 # %%
 # From few cells and a small start, depth 3 recovers the matrix, which least nuclear norm does
-# not: at :math:`\alpha = 10^{-5}` its error is at least 300 times smaller in every draw although
-# its nuclear norm is larger, and depth 2 lies in between; what depth lowers is the effective
-# rank.
+# not: at :math:`\alpha = 10^{-5}` its error is more than 200 times smaller in every draw
+# although its nuclear norm is larger, and depth 2 lies in between; what depth lowers is the
+# effective rank.

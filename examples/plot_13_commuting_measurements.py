@@ -50,6 +50,6 @@ ax.set(ylabel="nuclear norm over the least, minus 1")
 ax.legend(frameon=False)
 
 # %%
-# At both depths the gap goes to zero with the start, to 0.5 % and 0.1 % at :math:`\alpha =
+# At both depths the gap goes to zero with the start, to 0.3 % and 0.1 % at :math:`\alpha =
 # 10^{-4}`: for such measurements descent does find the least nuclear norm, unlike for a few
 # cells.

@@ -40,7 +40,7 @@ for time, colour in zip(TIMES, plt.cm.viridis(np.linspace(0, 0.85, len(TIMES))),
     left.plot(emission, measured[at], "o", ms=4, mfc="none", color=colour)
     left.plot(emission, seen[at], "o", ms=4, color=colour)
 left.set(xlabel="emission (nm)", ylabel="fluorescence", title="lines: predicted; filled: seen")
-left.legend(frameon=False)
+left.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 0.15))
 # Beside them a sample of the hidden readings against their predictions.
 some = np.random.default_rng(0).permutation(len(y_hidden))[:5000]
 right.plot(y_hidden[some], model.predict(X_hidden[some]), ".", ms=2, color="#0072B2")

@@ -51,8 +51,9 @@ left.plot(depths, truth, "s--", color="#D55E00", label="all cells")
 left.set(xlabel="depth", ylabel="$R^2$", xticks=depths)
 left.legend(frameon=False)
 right.plot(depths, ranks, "o-", color="#0072B2")
-right.axhline(3, color="0.5", lw=1)
+right.axhline(3, color="0.5", lw=1, label="truth")
 right.set(xlabel="depth", ylabel="effective rank", xticks=depths, ylim=(0, None))
+right.legend(frameon=False)
 
 # %%
 # Depth 3 is chosen: depth 1 memorises, depth 2 leaves a rank of 5, and depth 4, right on all seen

@@ -15,7 +15,7 @@ from ._trace import HeldOut
 
 # Share of max_iter that a start gets before it is compared with the others, and that a finalist
 # gets in each stage where descent goes on from the mean of the finalists.
-_SCREENING, _FINAL = 0.1, 0.5
+_SCREENING, _FINAL = 0.1, 0.75
 # A finalist of no new kind is not this many times worse than the best when they are compared.
 _HOPELESS = 10
 # Runs whose scores are below this many times ``tol`` fit equally well.
