@@ -71,6 +71,8 @@ class BaseCompletion(RegressorMixin, BaseEstimator, ABC):
         ValueError
             When an index is negative, fractional or outside ``shape``, when y is not finite, when
             a parameter does not fit the data, or when a descent diverges.
+        TypeError or ValueError
+            When a column of X holds labels or dates.
         """
 
     def _mode_groups(self, order):

@@ -90,7 +90,8 @@ def pack(arrays):
 def given_blocks(init):
     """Return the float64 arrays that a user gives as ``init``."""
     try:
-        return [np.asarray(block, dtype=np.float64) for block in init]
+        # Of the same kind: neither complex numbers nor strings nor objects.
+        return [np.asarray(block).astype(np.float64, casting="same_kind") for block in init]
     except (TypeError, ValueError) as error:
         raise ValueError("init: expected a name or a list of arrays of real numbers.") from error
 

@@ -228,6 +228,8 @@ class GradientDescentCompletion(CallbackSupportMixin, BaseCompletion):
         held_out = frame.apply(given)
         if not len(held_out.values):
             raise ValueError("No cell of X_val lies on a row and a column that X observes.")
+        if np.abs(held_out.values).max() > 1e100:  # their squares would overflow
+            raise ValueError("y_val is more than 1e100 times as large as y; give both one unit.")
         return held_out
 
     def _kept(self, frame):

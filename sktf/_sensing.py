@@ -10,7 +10,7 @@ from sklearn.utils import check_array
 from ._frame import Frame
 from ._objective import FusedObjective
 from ._offset import fit_offset
-from ._validation import Observations, check_observations
+from ._validation import Observations, check_observations, check_size, refuse_masked
 
 # Largest array of measurements, in entries: 8 GiB in float64.
 _MAX_ENTRIES = 2**30
@@ -47,6 +47,7 @@ def check_measurements(estimator, A, y, sample_weight):
         raise ValueError(f"offset={estimator.offset!r}: fit_measurements needs offset=None.")
     if estimator.device != "cpu":
         raise ValueError(f"device={estimator.device!r}: fit_measurements needs device='cpu'.")
+    refuse_masked(A, "A")
     arrays = np.asarray(A)
     if arrays.size > _MAX_ENTRIES:
         raise ValueError(
@@ -63,11 +64,17 @@ def check_measurements(estimator, A, y, sample_weight):
     checked = check_observations(estimator, numbers, y, sample_weight, (len(arrays),))
     estimator.n_features_in_ = len(shape)
     arrays = arrays[checked.coords[:, 0]]
-    norms = np.linalg.norm(arrays.reshape(len(arrays), -1), axis=1)
-    peak = norms.max() or 1.0
-    unit = peak * np.sqrt(np.average((norms / peak) ** 2, weights=checked.weights))
-    unit = float(unit) if estimator.scale and unit else 1.0
+    unit = (estimator.scale and _rms_norm(arrays, checked.weights)) or 1.0
+    check_size(float(np.abs(checked.values).max()) / unit, "y over the norm of A has values")
     return Measurements(arrays, checked.values, checked.weights, unit)
+
+
+def _rms_norm(arrays, weights):
+    """Return the weighted RMS of the Frobenius norms; no square over- or underflows."""
+    peak = float(max(arrays.max(), -arrays.min())) or 1.0
+    check_size(peak, "A has values")
+    squares = [np.linalg.norm(array / peak) ** 2 for array in arrays]
+    return peak * float(np.sqrt(np.average(squares, weights=weights)))
 
 
 def fit_sensing_frame(measurements, groups, scale):

@@ -7,6 +7,8 @@ from sklearn.utils.validation import _check_sample_weight, check_non_negative, v
 
 MAX_INDEX = 2**31 - 2
 MAX_ROWS = 2**27
+# Values up to here leave room for the norm of a tensor of 10^10 cells.
+MAX_VALUE = 1e303
 
 
 class Observations(NamedTuple):
@@ -32,7 +34,7 @@ class Observations(NamedTuple):
 
 def check_observations(estimator, X, y, sample_weight, shape):
     """Turn the training input of ``fit`` into ``Observations``."""
-    X, y = validate_data(estimator, X, y, y_numeric=True)
+    X, y = _read(estimator, X, y)
     coords = _check_coordinates(estimator, X)
     weights = _check_weights(sample_weight, X)
     present = weights > 0
@@ -42,7 +44,7 @@ def check_observations(estimator, X, y, sample_weight, shape):
         coords, y, weights = coords[present], y[present], weights[present]
     shape = _check_shape(shape, coords)
     _check_range(coords, shape)
-    return Observations(coords, y.astype(np.float64, copy=False), weights, shape)
+    return Observations(coords, y, weights, shape)
 
 
 def check_held_out(estimator, X_val, y_val, shape):
@@ -51,10 +53,10 @@ def check_held_out(estimator, X_val, y_val, shape):
         return None
     if X_val is None or y_val is None:
         raise ValueError("X_val and y_val belong together: give both or neither.")
-    X, y = validate_data(estimator, X_val, y_val, y_numeric=True, reset=False)
+    X, y = _read(estimator, X_val, y_val, "X_val", reset=False)
     coords = _check_coordinates(estimator, X, "X_val")
     _check_range(coords, shape, "X_val")
-    return Observations(coords, y.astype(np.float64), np.ones(len(y)), shape)
+    return Observations(coords, y, np.ones(len(y)), shape)
 
 
 def check_cells(estimator, X, shape, handle_unknown):
@@ -63,7 +65,7 @@ def check_cells(estimator, X, shape, handle_unknown):
     The mask has the shape of the coordinates; an index outside is replaced by 0, also a negative
     one where ``handle_unknown`` is "offset".
     """
-    X = validate_data(estimator, X, reset=False)
+    X = _read_table(estimator, X, reset=False)
     negative = np.zeros(X.shape, bool)
     if handle_unknown == "offset" and X.dtype.kind in "if":
         negative = X < 0  # what OrdinalEncoder(unknown_value=-1) makes of a new label
@@ -79,7 +81,7 @@ def check_extension(estimator, X, y, mode, shape):
     order = len(shape)
     if not _is_int(mode) or not 0 <= mode < order:
         raise ValueError(f"mode={mode!r}: expected a mode number from 0 to {order - 1}.")
-    X, y = validate_data(estimator, X, y, y_numeric=True, reset=False)
+    X, y = _read(estimator, X, y, reset=False)
     coords = _check_coordinates(estimator, X)
     if (coords[:, mode] < shape[mode]).any():
         row = int(np.argmax(coords[:, mode] < shape[mode]))
@@ -91,21 +93,85 @@ def check_extension(estimator, X, y, mode, shape):
     sizes = (*shape[:mode], size, *shape[mode + 1 :])
     _check_sizes(sizes)
     _check_range(coords, sizes)
-    return coords, y.astype(np.float64), size
+    return coords, y, size
 
 
 def _is_int(number):
     return isinstance(number, int | np.integer) and not isinstance(number, bool)
 
 
+def _read(estimator, X, y, source="X", **options):
+    """Return a user's X and y as arrays of numbers, y in float64."""
+    target = source.replace("X", "y")
+    refuse_masked(y, target)
+    X, y = _read_table(estimator, X, y, source=source, y_numeric=True, **options)
+    if y.dtype.kind not in "biuf":
+        raise ValueError(f"{target} holds {y.dtype}; expected numbers.")
+    y = y.astype(np.float64, copy=False)
+    check_size(max(y.max(), -y.min()), f"{target} has values")
+    return X, y
+
+
+def _read_table(estimator, X, *y, source="X", **options):
+    """Return a user's X, or X and y; where a column of X holds no numbers, name it."""
+    refuse_masked(X, source)
+    try:
+        read = validate_data(estimator, X, *y, **options)
+        dtype = read[0].dtype if y else read.dtype
+        if dtype.kind not in "biuf":
+            raise ValueError(f"Expected whole-number indices in {source}, not dtype {dtype}.")
+        return read
+    except (TypeError, ValueError) as error:
+        labels = [name for name, column in _columns(X).items() if not _holds_numbers(column)]
+        if not labels:
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(
+            f"{labels[0]} of {source} holds no whole-number indices. Encode labels and dates "
+            f"first, e.g. with OrdinalEncoder. ({error})"
+        ) from error
+
+
+def _columns(X):
+    """Return the columns of a table under names for a message; none where X is no table."""
+    names = getattr(X, "column_names", getattr(X, "columns", None))
+    if names is not None:
+        return {f"Column {name!r} (mode {mode})": X[name] for mode, name in enumerate(names)}
+    array = X if isinstance(X, np.ndarray) else np.array(X, dtype=object)
+    columns = array.T if array.ndim == 2 else ()
+    return {f"Mode {mode}": column for mode, column in enumerate(columns)}
+
+
+def _holds_numbers(column):
+    known = np.asarray(column).dtype
+    kind = getattr(getattr(column, "dtype", known), "kind", known.kind)
+    if kind in "mMc":  # complex numbers have an error of their own
+        return kind == "c"
+    try:
+        np.asarray(column, dtype=np.float64)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def refuse_masked(array, name):
+    """Raise where an array of a user has masked entries, which NumPy forgets."""
+    if np.ma.is_masked(array):
+        raise ValueError(f"{name} has masked entries; leave those rows out.")
+
+
+def check_size(largest, what):
+    """Raise where numbers are so large that the norm of a tensor would overflow."""
+    if largest > MAX_VALUE:
+        raise ValueError(
+            f"{what} as large as {largest:.3g}; beyond {MAX_VALUE:.0e} the norm of a tensor may "
+            "overflow. Divide them by a constant."
+        )
+
+
 def _check_coordinates(estimator, X, source="X"):
     """Return X as int32: no negative, fractional or absurdly large index."""
     name = type(estimator).__name__
-    if X.dtype.kind not in "biuf":
-        raise ValueError(
-            f"{name} needs whole-number indices in {source}, not dtype {X.dtype}. "
-            "Encode labels first, e.g. with OrdinalEncoder."
-        )
     check_non_negative(X, f"{name} (input {source})")
     if X.dtype.kind == "f" and not np.array_equal(X, np.trunc(X)):
         row, mode = np.argwhere(np.trunc(X) != X)[0]
@@ -113,7 +179,7 @@ def _check_coordinates(estimator, X, source="X"):
             f"{name} needs whole-number indices in {source}; row {row} has {X[row, mode]} in "
             f"mode {mode}. Encode labels first, e.g. with OrdinalEncoder."
         )
-    if X.max(initial=0) > MAX_INDEX:
+    if float(X.max(initial=0)) > MAX_INDEX:
         row, mode = np.argwhere(X > MAX_INDEX)[0]
         raise ValueError(
             f"Row {row} of {source} holds index {X[row, mode]} in mode {mode}, more than "
@@ -124,6 +190,7 @@ def _check_coordinates(estimator, X, source="X"):
 
 def _check_weights(sample_weight, X):
     """Return float64 weights, some of them positive."""
+    refuse_masked(sample_weight, "sample_weight")
     if sample_weight is None:
         return np.broadcast_to(1.0, X.shape[0])
     weights = _check_sample_weight(
@@ -131,8 +198,11 @@ def _check_weights(sample_weight, X):
     )
     if not weights.any():
         raise ValueError("sample_weight is zero for every row: at least one must be positive.")
-    if weights.max() > np.finfo(np.float64).max / len(weights):
+    limits = np.finfo(np.float64)
+    if weights.max() > limits.max / len(weights):
         raise ValueError("sample_weight is too large to be summed; divide it by its maximum.")
+    # Beside the largest, these are zero.
+    weights[weights < limits.tiny * weights.max()] = 0
     return weights
 
 

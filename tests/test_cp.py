@@ -154,6 +154,9 @@ BAD_STARTS = {
     "empty": ({"init": []}, r"init has blocks of shapes \[\]"),
     "numbers": ({"init": [1.0, 2.0, 3.0]}, r"init has blocks of shapes \[\(\), \(\), \(\)\]"),
     "text": ({"init": ["a", "b", "c"]}, "init: expected a name or a list of arrays of real numb"),
+    "complex": ({"init": [1j * f for f in given_start()]}, "init: expected .* real numbers"),
+    "strings": ({"init": [f.astype(str) for f in given_start()]}, "init: expected .* real numb"),
+    "objects": ({"init": [f.astype(object) for f in given_start()]}, "init: expected .* real n"),
     "NaN": ({"init": [np.nan * f for f in given_start()]}, "init holds NaN or infinity"),
     "restarts": ({"init": given_start(), "n_init": 2}, "n_init=2: arrays given as init are one"),
 }

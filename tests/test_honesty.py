@@ -5,11 +5,19 @@ import time
 
 import numpy as np
 import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder
 from threadpoolctl import threadpool_info
 
-from sktf import CPALSCompletion, CPCompletion, DeepMatrixCompletion, NuclearNormCompletion
+from sktf import (
+    CPALSCompletion,
+    CPCompletion,
+    DeepCPCompletion,
+    DeepMatrixCompletion,
+    NuclearNormCompletion,
+)
 from sktf.datasets import entries_from_dense, make_low_rank, sample_entries
 
 
@@ -58,6 +66,27 @@ def test_a_last_fit_that_diverges_is_an_error():
     with pytest.raises(ValueError, match=r"diverged.*lower learning_rate"):
         model.fit(X, y, weights)
     assert not hasattr(model, "factors_")
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_descent_that_diverges_after_pruning_is_an_error():
+    """The race ends well, the balanced mean of its finalists is too steep for this rate.
+
+    A model that was fitted before stays as it was.
+    """
+    tensor, _ = make_low_rank((10, 9, 8), 2, random_state=0)
+    X, y = sample_entries(tensor, 0.5, random_state=0)
+    model = DeepCPCompletion(
+        depth=1, shape=tensor.shape, n_init=4, max_iter=300, prune=False, step="constant",
+        learning_rate=1.5, random_state=0,
+    ).fit(X, y)  # fmt: skip
+    before, fresh = model.to_dense(), clone(model).set_params(prune="auto")
+    for pruned in (fresh, model.set_params(prune="auto")):
+        with pytest.raises(ValueError, match=r"diverged.*lower learning_rate or use step='adapti"):
+            pruned.fit(X, y)
+    np.testing.assert_array_equal(model.to_dense(), before)
+    with pytest.raises(NotFittedError):
+        fresh.predict(X)
 
 
 def _blas_threads():
@@ -142,3 +171,10 @@ def test_als_takes_weights_of_any_size():
     X, y = sample_entries(tensor, 200, random_state=0)
     model = CPALSCompletion(1, shape=tensor.shape, n_init=1, random_state=0)
     assert model.fit(X, 1e10 * y, np.full(200, 1e300)).score(X, 1e10 * y) > 0.999
+
+
+def test_held_out_values_of_another_unit_are_refused():
+    """Squares of values 1e200 times as large as y are infinite."""
+    X, y = low_rank_entries((6, 5, 4), 2, 0.9)
+    with pytest.raises(ValueError, match="y_val is more than 1e100 times"):
+        CPCompletion(early_stopping=True).fit(X, y, X_val=X[:5], y_val=1e200 * y[:5])

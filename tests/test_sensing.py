@@ -130,6 +130,42 @@ def test_a_tensor_of_rank_one_is_found():
     assert "validation_loss" not in model.trace_
 
 
+@cut_off
+@pytest.mark.parametrize("unit", [1e3, 1e-200, 1e200])
+def test_units_of_the_arrays_change_only_the_units_of_the_tensor(unit):
+    """``<1000 A, T / 1000> = <A, T>``: one descent, its result over 1000; rounding, 1e-9."""
+    rng = np.random.default_rng(0)
+    A, y = rng.standard_normal((30, 4, 3, 5)), rng.standard_normal(30)
+    model = CPCompletion(3, max_iter=50, random_state=0).fit_measurements(A, y)
+    other = clone(model).fit_measurements(unit * A, y)
+    assert other.loss_ < 0.9 * other.loss_curve_[0]
+    assert_allclose(other.loss_curve_, model.loss_curve_, rtol=1e-9)
+    assert_allclose(unit * other.to_dense(), model.to_dense(), rtol=1e-9, atol=1e-9)
+
+
+@cut_off
+def test_the_scale_is_as_documented():
+    """RMS of y over that of the norms, both weighted; 1 where it is not asked for."""
+    rng = np.random.default_rng(0)
+    A, y = rng.standard_normal((9, 4, 3)), rng.standard_normal(9)
+    A *= 3.0 ** np.arange(9)[:, None, None]
+    model = CPCompletion(2, max_iter=3, random_state=0)
+    for weights in (None, rng.uniform(0.2, 3, 9)):
+        squares = np.average(np.column_stack([y**2, (A**2).sum(axis=(1, 2))]).T, 1, weights)
+        scale = model.fit_measurements(A, y, weights).scale_
+        assert_allclose(scale, np.sqrt(squares[0] / squares[1]), rtol=1e-12)
+    assert model.set_params(scale=False).fit_measurements(A, y).scale_ == 1
+
+
+@cut_off
+@pytest.mark.parametrize("shape", [[4, 3], np.array([4, 3])], ids=repr)
+def test_the_shape_may_be_any_sequence(shape):
+    """``shape_`` is a tuple of int whatever sequence ``shape`` is."""
+    A, y = np.random.default_rng(0).standard_normal((9, 4, 3)), np.arange(9.0)
+    model = CPCompletion(2, shape=shape, max_iter=3, random_state=0).fit_measurements(A, y)
+    assert model.shape_ == (4, 3) and {type(size) for size in model.shape_} == {int}
+
+
 def commuting(d=12, m=5, seed=0):
     """Measurements of one eigenbasis, a PSD matrix of rank 2 of the same, and the least norm."""
     rng = np.random.default_rng(seed)
@@ -183,6 +219,21 @@ BAD = {
     "NaN": (CPCompletion(), {"A": np.full((5, 4, 3), np.nan)}, "Input A contains NaN"),
     "y": (CPCompletion(), {"y": [1.0, 2, np.inf, 4, 5]}, "Input y contains infinity"),
     "lengths": (CPCompletion(), {"y": [1.0]}, "inconsistent numbers of samples"),
+    "masked": (
+        CPCompletion(),
+        {"A": np.ma.masked_array(np.ones((5, 4, 3)), np.arange(60) == 7)},
+        "A has masked entries",
+    ),
+    "large": (
+        CPCompletion(),
+        {"A": np.full((5, 4, 3), 1e305)},
+        r"A has values as large as 1e\+305",
+    ),
+    "small": (
+        CPCompletion(),
+        {"A": np.full((5, 4, 3), 1e-300), "y": np.full(5, 1e300)},
+        "y over the norm of A has values as large as inf",
+    ),
     "weights": (CPCompletion(), {"sample_weight": -np.ones(5)}, "sample_weight"),
     "parameter": (CPCompletion(0), {}, "'n_components' parameter"),
 }

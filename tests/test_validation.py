@@ -70,7 +70,8 @@ BAD_TABLES = {
     "one-dimensional": (lambda X: X[:, 0], r"Expected 2D array"),
     "complex": (lambda X: X * 1j, r"Complex data not supported"),
     "strings": (lambda X: X.astype(str), r"numeric"),
-    "dates": (lambda X: X.astype("datetime64[s]"), r"not dtype datetime64\[s\].*OrdinalEncoder"),
+    "dates": (lambda X: X.astype("datetime64[s]"), r"OrdinalEncoder.*not dtype datetime64\[s\]"),
+    "masked": (lambda X: np.ma.masked_equal(X, 2), r"X has masked entries; leave those rows out"),
     "string categories": (
         lambda X: pd.DataFrame(np.array(list("abcdefg"))[X], columns=list("abc"), dtype="category"),
         r"OrdinalEncoder|could not convert string to float",
@@ -96,11 +97,41 @@ def test_other_number_of_columns_in_predict(estimator, small_tensor):
         estimator.fit(X, y).predict(X[:, :2])
 
 
+DATES = pd.date_range("2024-03-01", periods=6)
+LABELS = {
+    "labels": list("abcdef"),
+    "categories": pd.Categorical(list("abcdef")),
+    "dates": DATES,
+    "dates with a zone": DATES.tz_localize("UTC"),
+    "durations": DATES - DATES[0],
+    "months": DATES.to_period("M"),
+}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_the_column_of_labels_is_named(small_tensor, kind):
+    """In fit and predict, of a frame and of an array, with the remedy."""
+    X, y = small_tensor
+    numbers = pd.DataFrame(X, columns=["place", "when", "what"])
+    labelled = numbers.assign(when=pd.Series(LABELS[kind])[X[:, 1]].array)
+    tables = {
+        r"Column 'when' \(mode 1\) of X ": (numbers, labelled),
+        "Mode 1 of X ": (X, labelled.to_numpy(dtype=object)),
+    }
+    for name, (table, bad) in tables.items():
+        model = CPCompletion(2, max_iter=5).fit(table, y)
+        with pytest.raises((TypeError, ValueError), match=f"^{name}.* OrdinalEncoder"):
+            model.predict(bad)
+        with pytest.raises((TypeError, ValueError), match=f"^{name}.* OrdinalEncoder"):
+            model.fit(bad, y)
+
+
 LEGAL_TABLES = {
     "uint64": lambda X: X.astype(np.uint64),
     "int8": lambda X: X.astype(np.int8),
     "float64": lambda X: X.astype(np.float64),
     "float32": lambda X: X.astype(np.float32),
+    "float16": lambda X: X.astype(np.float16),
     "object": lambda X: X.astype(object),
     "list": lambda X: X.tolist(),
     "Fortran order": np.asfortranarray,
@@ -188,8 +219,11 @@ def test_sides_that_cannot_be_numbered_are_refused(small_tensor):
 BAD_VALUES = {
     "NaN": (lambda y: np.where(np.arange(len(y)) == 3, np.nan, y), r"Input y contains NaN"),
     "infinite": (lambda y: np.where(np.arange(len(y)) == 3, np.inf, y), r"y contains infinity"),
-    "strings": (lambda y: np.full(len(y), "a"), r"could not convert string to float"),
+    "strings": (lambda y: np.full(len(y), "a"), r"y holds <U1; expected numbers"),
     "complex": (lambda y: 1j * y, r"Complex data not supported"),
+    "dates": (lambda y: y.astype("datetime64[D]"), r"y holds datetime64\[D\]; expected numbers"),
+    "masked": (lambda y: np.ma.masked_greater(y, 1), r"y has masked entries; leave those rows out"),
+    "too large": (lambda y: 1e307 * np.sign(y), r"y has values as large as 1e\+307; .*Divide"),
     "two columns": (lambda y: np.column_stack([y, y]), r"y should be a 1d array"),
     "too short": (lambda y: y[:-1], r"inconsistent numbers of samples"),
 }
@@ -319,6 +353,21 @@ def test_bad_weights(estimator, small_tensor, case):
         estimator.fit(X, y, sample_weight=np.full(len(y), value))
 
 
+def test_masked_weights(small_tensor):
+    """A masked weight is no weight."""
+    X, y = small_tensor
+    with pytest.raises(ValueError, match="sample_weight has masked entries; leave those rows out"):
+        CPCompletion().fit(X, y, sample_weight=np.ma.masked_less(np.arange(len(y)), 3))
+
+
+def test_weights_of_any_range(estimator, small_tensor):
+    """A weight that is nothing beside the largest counts as zero: no 0 / 0 in any estimator."""
+    X, y = small_tensor
+    weights = np.where(np.arange(len(y)) % 2, 1e300, 1e-300)
+    expected = clone(estimator).fit(X, y, np.where(weights > 1, weights, 0)).predict(X)
+    assert_array_equal(estimator.fit(X, y, weights).predict(X), expected)
+
+
 def test_weights_of_another_length(estimator, small_tensor):
     """There is one weight for each row."""
     X, y = small_tensor
@@ -437,6 +486,8 @@ BAD_HELD_OUT = {
     "lengths": (lambda X, y: (X, y[1:]), r"inconsistent numbers of samples"),
     "empty": (lambda X, y: (X[:0], y[:0]), r"0 sample\(s\)"),
     "NaN": (lambda X, y: (X, y * np.nan), r"Input y contains NaN"),
+    "dates": (lambda X, y: (X.astype("datetime64[s]"), y), r"Mode 0 of X_val holds no whole-num"),
+    "masked": (lambda X, y: (X, np.ma.masked_greater(y, 1)), r"y_val has masked entries"),
 }
 
 
