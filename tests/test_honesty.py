@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+from conftest import low_rank_entries
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
