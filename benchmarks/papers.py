@@ -97,7 +97,7 @@ def _tensor_fit(seed, max_iter):
     model = CPCompletion(
         1000, shape=shape, init="gaussian", init_scale=5e-3 * 100**0.25, n_init=1,
         max_iter=max_iter, early_stopping=False, tol=2e-4, random_state=seed, dtype="float32",
-        record_every=max_iter, learning_rate=0.3,
+        record_every=max_iter,
     )  # fmt: skip
     start = time.perf_counter()
     model.fit(X, y)

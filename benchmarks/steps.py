@@ -78,8 +78,8 @@ class LongShort:
 
 
 CANDIDATES = {
-    "adaptive .15": (Adaptive(), False),
-    "adaptive .3": (Adaptive(0.3), False),
+    "adaptive .3": (Adaptive(), False),
+    "adaptive .15": (Adaptive(0.15), False),
     "adaptive .5": (Adaptive(0.5), False),
     ".3 growth 2": (Adaptive(0.3, 2.0), False),
     ".3 monotone": (Adaptive(0.3), True),
@@ -88,10 +88,10 @@ CANDIDATES = {
     "BB long mono": (BarzilaiBorwein(), True),
     "BB short": (BarzilaiBorwein(long=False), False),
     "BB short .5": (BarzilaiBorwein(long=False, learning_rate=0.5), False),
-    "long-short": (LongShort(Adaptive()), False),
+    "long-short": (LongShort(Adaptive(0.15)), False),
     "RMSprop .01": (GroupRMSprop(), False),
 }
-_PRESENT = "adaptive .15"
+_PRESENT = "adaptive .3"
 
 
 @dataclass(frozen=True)
