@@ -42,6 +42,10 @@ class BaseCompletion(RegressorMixin, BaseEstimator, ABC):
         tags.input_tags.positive_only = True
         return tags
 
+    def __dask_tokenize__(self):
+        # dask takes a dataclass for its fields; fits of other data would count as the same.
+        return type(self).__module__, type(self).__qualname__, vars(self)
+
     def __sklearn_is_fitted__(self):
         # A fit that failed may have left n_features_in_ behind, which is not a fit.
         return hasattr(self, "shape_")

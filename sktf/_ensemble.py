@@ -111,6 +111,8 @@ class CompletionEnsemble(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         tags.regressor_tags = inner.regressor_tags
         return tags
 
+    __dask_tokenize__ = BaseCompletion.__dask_tokenize__
+
     def __sklearn_is_fitted__(self):
         return hasattr(self, "estimators_")
 

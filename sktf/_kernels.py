@@ -10,7 +10,7 @@ the GIL and run no threads of their own.
 """
 
 import numpy as np
-from numba import njit
+from numba import config, njit
 
 from ._lanes import LINE, SUMS, load, plus_product, spread, store, total
 
@@ -120,6 +120,11 @@ def cp_pass_numpy(heads, edges, tails, values, weights, delta, F, G):
         others = np.delete(gathered, n, axis=1).prod(axis=1)
         np.add.at(G, rows[:, n], slope[:, None] * others)
     return float(weights @ (clipped * (2 * residual - clipped)))
+
+
+# For debuggers and coverage: vectors exist in compiled code only.
+if config.DISABLE_JIT:  # type: ignore[attr-defined]
+    cp_pass = cp_pass_numpy  # type: ignore[assignment]
 
 
 def rows_of(heads, edges, tails):

@@ -92,9 +92,15 @@ class Run:
         tol = problem.tol if until is None else max(until, problem.tol)
         # Overflow is how a descent diverges, and its status says so.
         with np.errstate(over="ignore", invalid="ignore"):
-            result = gradient_descent(
-                objective, self.theta, problem.step, max_iter=max_iter, tol=tol, observe=observe
-            )
+            try:
+                result = gradient_descent(
+                    objective, self.theta, problem.step, max_iter=max_iter, tol=tol, observe=observe
+                )
+            except KeyboardInterrupt:  # in the first gradient: there is nothing new to keep
+                if self.status is None:
+                    raise
+                self.status = "interrupted"
+                return self
         if result.status == "diverged":
             self.recorder.iteration += result.n_iter
         else:

@@ -119,7 +119,10 @@ def _read_table(estimator, X, *y, source="X", **options):
         read = validate_data(estimator, X, *y, **options)
         dtype = read[0].dtype if y else read.dtype
         if dtype.kind not in "biuf":
-            raise ValueError(f"Expected whole-number indices in {source}, not dtype {dtype}.")
+            raise ValueError(
+                f"Expected whole-number indices in {source}, not dtype {dtype}; encode labels "
+                "first, e.g. with OrdinalEncoder."
+            )
         return read
     except (TypeError, ValueError) as error:
         labels = [name for name, column in _columns(X).items() if not _holds_numbers(column)]
@@ -180,7 +183,7 @@ def _check_coordinates(estimator, X, source="X"):
             f"mode {mode}. Encode labels first, e.g. with OrdinalEncoder."
         )
     if float(X.max(initial=0)) > MAX_INDEX:
-        row, mode = np.argwhere(X > MAX_INDEX)[0]
+        row, mode = np.argwhere(X.astype(np.float64) > MAX_INDEX)[0]
         raise ValueError(
             f"Row {row} of {source} holds index {X[row, mode]} in mode {mode}, more than "
             f"{MAX_INDEX}; encode that column first, e.g. with OrdinalEncoder."

@@ -179,3 +179,9 @@ def test_held_out_values_of_another_unit_are_refused():
     X, y = low_rank_entries((6, 5, 4), 2, 0.9)
     with pytest.raises(ValueError, match="y_val is more than 1e100 times"):
         CPCompletion(early_stopping=True).fit(X, y, X_val=X[:5], y_val=1e200 * y[:5])
+
+
+def test_a_float32_index_beyond_the_largest_is_named():
+    """2^31 is a number of float32; 2^31 - 1, the largest index, is not."""
+    with pytest.raises(ValueError, match="Row 0 of X holds index 2147483648"):
+        CPCompletion(2).fit(np.full((9, 2), 2**31, np.float32), np.arange(9.0))

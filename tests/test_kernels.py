@@ -1,5 +1,8 @@
 """The compiled pass against its NumPy twin, and the twin against torch and differences."""
 
+import os
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -221,3 +224,19 @@ def test_single_precision_is_faster_than_double():
             _kernels.cp_pass(*runs, *cells, gradient)
             taken.append(time.perf_counter() - start)
     assert min(seconds[np.float32]) < 0.9 * min(seconds[np.float64])
+
+
+def test_without_compilation_the_twin_is_run():
+    """As debuggers and coverage want it; the vectors of the kernel exist in compiled code only."""
+    code = (
+        "import numpy as np\n"
+        "from sktf import CPCompletion\n"
+        "X = np.argwhere(np.ones((4, 4, 4)))\n"
+        "y = (X + 1.0).prod(axis=1)\n"
+        "print(CPCompletion(2, random_state=0).fit(X, y).rank_)\n"
+    )
+    environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == "1"

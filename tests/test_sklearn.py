@@ -332,6 +332,42 @@ def test_ctrl_c_after_some_progress_keeps_it(small_tensor):
     assert_array_equal(model.predict(X), finished.predict(X))
 
 
+def test_ctrl_c_in_the_first_gradient_of_a_stage_keeps_the_stage_before(small_tensor, monkeypatch):
+    """The squared stage never gets a gradient; in the very first stage nothing is there to keep."""
+    from sktf import _schedule
+
+    original, stages = _schedule.gradient_descent, []
+
+    def impatient(*args, **options):
+        stages.append(1)
+        return interrupt() if len(stages) == last else original(*args, **options)
+
+    monkeypatch.setattr(_schedule, "gradient_descent", impatient)
+    X, y = small_tensor
+    settings = dict(n_init=1, early_stopping=False, random_state=0)
+    last = 2
+    with pytest.warns(ConvergenceWarning, match="Interrupted"):
+        model = CPCompletion(loss="auto", **settings).fit(X, y)
+    last = 0
+    expected = CPCompletion(loss="huber", **settings).fit(X, y)
+    assert_array_equal(model.predict(X), expected.predict(X))
+    stages.clear()
+    last = 1
+    with pytest.raises(KeyboardInterrupt):
+        CPCompletion(**settings).fit(X, y)
+
+
+def test_dask_tells_fits_of_other_data_apart(small_tensor):
+    """What dask names a task by: equal for equal fits, another one for other data."""
+    X, y = small_tensor
+    one, same, other = (
+        recorded(early_stopping=False).fit(X, values).__dask_tokenize__() for values in (y, y, -y)
+    )
+    assert one[:2] == same[:2] == other[:2] == ("sktf._cp", "CPCompletion")
+    assert_array_equal(one[2]["_theta"], same[2]["_theta"])
+    assert not np.array_equal(one[2]["_theta"], other[2]["_theta"])
+
+
 def test_ctrl_c_inside_the_objective(small_tensor, monkeypatch):
     """Ctrl-C in the middle of a gradient keeps theta as it was, and its squared loss."""
     from sktf._objective import FusedObjective
