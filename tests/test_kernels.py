@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -205,25 +204,6 @@ def test_sort_pass_equals_its_twin():
     placed = _kernels.sort_pass(keys, 9, sequence)
     assert placed.dtype == sequence.dtype
     np.testing.assert_array_equal(placed, expected)
-
-
-def test_single_precision_is_faster_than_double():
-    """Half the bytes and twice the numbers of a register: at least a tenth less time.
-
-    Sums of float32 that are formed in float64 would take longer. Least of 15 runs in turn.
-    """
-    seconds = {np.float32: [], np.float64: []}
-    rng = np.random.default_rng(0)
-    coords = np.sort(rng.integers(0, 20, (20_000, 1)), axis=0)
-    runs = runs_of(np.hstack([coords, rng.integers(20, 40, (20_000, 1))]).astype(np.int32))
-    for _ in range(15):
-        for dtype, taken in seconds.items():
-            factors = rng.standard_normal((40, 64)).astype(dtype)
-            cells = np.ones(20_000, dtype), np.ones(20_000, dtype), dtype(np.inf), factors
-            gradient, start = np.zeros_like(factors), time.perf_counter()
-            _kernels.cp_pass(*runs, *cells, gradient)
-            taken.append(time.perf_counter() - start)
-    assert min(seconds[np.float32]) < 0.9 * min(seconds[np.float64])
 
 
 def test_without_compilation_the_twin_is_run():
