@@ -27,9 +27,10 @@ on the scaled data, which are those of the user with ``scale=False, offset=None`
     "descent": """\
 n_init : int or "auto", default="auto"
     Number of starts; the best on held-out cells, or else on the training loss, is kept.
-    Many starts race: each descends a little, the best of each kind and the next best go on
-    to the end: with ``prune`` six of them, else one more than there are kinds. "auto": 12
-    when ``init="auto"`` and cells are held out, otherwise 1.
+    Many starts race: each descends a little, the best of each kind and the next best go on,
+    but none ten times worse than the best: with ``prune`` up to six of them, for three
+    quarters of ``max_iter`` a stage, else one more than there are kinds, to the end. "auto":
+    12 when ``init="auto"`` and cells are held out, otherwise 1.
 loss : {"auto", "squared", "huber"}, default="auto"
     Mean loss over the observed cells. "squared": ``r^2``; "huber": ``r^2`` up to
     ``huber_delta``, its tangent beyond. "auto": first Huber, whose bounded pull keeps single
