@@ -15,6 +15,8 @@ from ._schedule import Start
 class CPFactorization(Factorization):
     """R components, each an outer product of one vector per mode."""
 
+    theta_is_factors = True
+
     def __init__(self, shape, n_components):
         super().__init__(shape, n_components, [(size, n_components) for size in shape])
 

@@ -1,12 +1,13 @@
 """Gradient descent: the one loop over iterations in the package."""
 
-from math import isfinite, isnan, nan
+from functools import partial
+from math import isfinite
 from typing import Any, NamedTuple
 
 from ._steps import norm
 
 # A step that moves theta by less than this share of its length changes no digit of it.
-_NO_MOVE = 1e-15
+NO_MOVE = 1e-15
 
 
 class Result(NamedTuple):
@@ -22,13 +23,46 @@ class Result(NamedTuple):
     status: str
 
 
-def gradient_descent(objective, theta, step, *, max_iter, tol, observe):
+class Walk:
+    """A descent under way: where it is, and how it goes on.
+
+    ``theta`` after ``n_iter`` steps, the loss there, and the sum ``time`` of the step sizes.
+    """
+
+    def __init__(self, objective, theta, step, tol):
+        self._objective, self._step, self._tol = objective, step, tol
+        self.theta, self.n_iter, self.time = theta, 0, 0.0
+        self.loss, self._gradient = objective(theta)
+        self._state = None
+
+    def go(self, n_steps):
+        """Take up to ``n_steps`` steps, as long as the loss is finite and at least ``tol``.
+
+        Return "converged" where a step would change nothing, else None.
+        """
+        for _ in range(n_steps):
+            gradient = self._gradient
+            if self._state is None:
+                self._state = self._step.init(self.theta, gradient)
+            eta, self._state = self._step.update(gradient, self._state)
+            if eta * norm(gradient) <= NO_MOVE * norm(self.theta):
+                return "converged"
+            self.theta = self.theta - eta * gradient
+            self.n_iter, self.time = self.n_iter + 1, self.time + eta
+            self.loss, self._gradient = self._objective(self.theta)
+            if not isfinite(self.loss) or self.loss < self._tol:
+                break
+        return None
+
+
+def gradient_descent(objective, theta, step, *, max_iter, tol, observe, due=lambda n: n + 1):
     """Descend on ``objective`` from ``theta``; one scalar step size for all of theta.
 
     Parameters
     ----------
     objective : callable
-        ``theta -> (loss, gradient)``, the loss a float.
+        ``theta -> (loss, gradient)``, the loss a float. Its method ``walk``, if it has one,
+        makes what goes from one theta to the next in place of ``Walk``.
     theta : vector
         The start; it is not written to.
     step : object of ``STEPS``
@@ -38,38 +72,31 @@ def gradient_descent(objective, theta, step, *, max_iter, tol, observe):
     tol : float
         The descent has converged below this loss.
     observe : callable
-        ``(iteration, time, loss, theta) -> status or None``, before every update and once at
-        the end; a status ends the descent. ``time`` is the sum of the step sizes so far.
+        ``(iteration, time, loss, theta) -> status or None``, called at the start, whenever it
+        is due and at the end; a status ends the descent. ``time`` is the sum of the step sizes
+        so far.
+    due : callable
+        The iteration after iteration ``n`` at which to observe next.
     """
-    time, n_iter, loss = 0.0, 0, nan
+    walk = getattr(objective, "walk", partial(Walk, objective))(theta, step, tol)
     try:
-        for n_iter in range(max_iter + 1):
-            loss, gradient = objective(theta)
-            status = _end_of(loss, tol, n_iter, max_iter, observe, (n_iter, time, loss, theta))
-            if status is not None:
-                break
-            if n_iter == 0:
-                state = step.init(theta, gradient)
-            eta, state = step.update(gradient, state)
-            if eta * norm(gradient) <= _NO_MOVE * norm(theta):
-                status = "converged"
-                break
-            theta = theta - eta * gradient
-            time += eta
+        status = None
+        while status is None:
+            status = _end_of(walk, tol, max_iter, observe)
+            if status is None:
+                status = walk.go(min(due(walk.n_iter), max_iter) - walk.n_iter)
     except KeyboardInterrupt:
-        if isnan(loss):
-            raise
         status = "interrupted"
-    return Result(theta, loss, n_iter, time, status)
+    return Result(walk.theta, walk.loss, walk.n_iter, walk.time, status)
 
 
-def _end_of(loss, tol, n_iter, max_iter, observe, seen):
+def _end_of(walk, tol, max_iter, observe):
     """Return the status that ends the descent here, or None."""
-    if not isfinite(loss):
+    if not isfinite(walk.loss):
         return "diverged"
-    observed = observe(*seen)
+    observed = observe(walk.n_iter, walk.time, walk.loss, walk.theta)
     if observed is not None:
         return observed
-    if loss < tol:
+    if walk.loss < tol:
         return "converged"
-    return "max_iter" if n_iter == max_iter else None
+    return "max_iter" if walk.n_iter == max_iter else None

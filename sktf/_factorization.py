@@ -23,6 +23,9 @@ class Factorization(ABC):
         Shapes of the arrays that theta is cut into, in order.
     """
 
+    # Whether theta is the factors themselves, one after another.
+    theta_is_factors = False
+
     def __init__(self, shape, n_components, blocks):
         self.shape = tuple(shape)
         self.n_components = n_components

@@ -1,6 +1,7 @@
 """One call of fit by gradient descent: starts, runs and their reports, on data made ready."""
 
 from itertools import cycle, islice
+from threading import Event
 
 import numpy as np
 from sklearn.metrics import r2_score
@@ -11,7 +12,7 @@ from ._pruning import Pruning
 from ._schedule import Problem, Run, Start, best_run, refit
 from ._steps import make_step
 from ._threads import one_blas_thread
-from ._trace import Measures, Recorder
+from ._trace import CHECK_EVERY, Measures, Recorder
 
 # The kinds of start that init="auto" goes through in turn, and how many starts it makes.
 _KINDS = ("zero_mean", "positive", "zero_mean")
@@ -50,15 +51,21 @@ class Fitting:
         losses = estimator._losses()
         objective = self._objective(training, losses[0])
         prune = estimator._prunes(held_out is not None) and self._can_prune()
+        step = make_step(estimator.step, estimator.learning_rate)
+        told = estimator.verbose or hasattr(estimator, "_skl_callbacks")
+        self._notify = self._tell if told else lambda *_: False
         self.problem = Problem(
             training=objective,
             held_out=None if held_out is None else self._objective(held_out, losses[0]),
             losses=losses,
-            step=make_step(estimator.step, estimator.learning_rate),
+            step=step,
             max_iter=estimator.max_iter,
             tol=estimator.tol,
             patience=estimator.n_iter_no_change,
             pruning=Pruning(self.factorization, objective) if prune else None,
+            # Whoever watches sees one start after another.
+            n_threads=1 if told or estimator.measures else objective.n_descents(step),
+            halt=Event(),
         )
 
     def _can_prune(self):
@@ -95,7 +102,9 @@ class Fitting:
             thetas = self._thetas(rng)
             self._root = self.estimator._init_callback_context(max_subtasks=None)
             self._root.call_on_fit_task_begin(estimator=self.estimator, **self._data)
-            run = best_run(self.problem, [self._run(kind, theta) for kind, theta in thetas])
+            # A race is recorded where the held-out cells are looked at.
+            first = 1 if len(thetas) == 1 else CHECK_EVERY
+            run = best_run(self.problem, [self._run(*start, first) for start in thetas])
             if run.status != "diverged":
                 self.validation_score = self._score(run)
             if everything is not None and self.problem.held_out is not None and run.can_go_on:
@@ -163,7 +172,7 @@ class Fitting:
             estimator=self.estimator, reconstruction_attributes=attributes, **self._data
         )
 
-    def _run(self, kind, theta):
+    def _run(self, kind, theta, first):
         """Return a run that starts at theta and reports to the callbacks."""
         estimator, objective = self.estimator, self.problem.training
 
@@ -171,19 +180,21 @@ class Fitting:
             factors = self._factors(objective.to_numpy(theta))
             return estimator._measures(factors) | self._asked(factors)
 
-        def notify(iteration, loss, theta):
-            if estimator.verbose:
-                print(f"Iteration {iteration}, loss = {loss:.8f}")
-            task = self._root.subcontext(task_name="record")
-            task.call_on_fit_task_begin(estimator=estimator, **self._data)
-            return task.call_on_fit_task_end(
-                estimator=estimator,
-                reconstruction_attributes=lambda: self.attributes(objective.to_numpy(theta)),
-                **self._data,
-            )
-
-        recorder = Recorder(measure, estimator.record_every, notify)
+        recorder = Recorder(measure, estimator.record_every, self._notify, first)
         return Run(kind, objective.from_numpy(theta), recorder)
+
+    def _tell(self, iteration, loss, theta):
+        """Print a record or tell the callbacks of it; return whether one asks to stop."""
+        estimator, to_numpy = self.estimator, self.problem.training.to_numpy
+        if estimator.verbose:
+            print(f"Iteration {iteration}, loss = {loss:.8f}")
+        task = self._root.subcontext(task_name="record")
+        task.call_on_fit_task_begin(estimator=estimator, **self._data)
+        return task.call_on_fit_task_end(
+            estimator=estimator,
+            reconstruction_attributes=lambda: self.attributes(to_numpy(theta)),
+            **self._data,
+        )
 
     def _refit(self, everything, run):
         """Descend on all cells, from where the run is, to the training loss it had."""

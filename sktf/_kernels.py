@@ -1,4 +1,4 @@
-"""The compiled pass over the observed entries beside its NumPy twin.
+"""The compiled pass over the observed entries beside its NumPy twin, and steps made of passes.
 
 Factors come stacked, shape (sum of mode sizes, R), with columns of zeros up to whole cache lines.
 Cells come in runs that share the rows of all modes but one: ``heads`` (n_runs, order - 1) are the
@@ -8,6 +8,8 @@ for all runs in a row that share them, and so are the gradients that flow back. 
 is predicted before it updates the gradients, so that no cell waits for another. Kernels release
 the GIL and run no threads of their own.
 """
+
+from math import inf, sqrt
 
 import numpy as np
 from numba import config, njit
@@ -125,6 +127,53 @@ def cp_pass_numpy(heads, edges, tails, values, weights, delta, F, G):
 # For debuggers and coverage: vectors exist in compiled code only.
 if config.DISABLE_JIT:  # type: ignore[attr-defined]
     cp_pass = cp_pass_numpy  # type: ignore[assignment]
+
+
+@njit(nogil=True, cache=True, fastmath=set(SUMS))
+def _squares(F, gradients):
+    """Squared lengths of the gradient, of its change and of F."""
+    square, change, size = 0.0, 0.0, 0.0
+    for row in range(F.shape[0]):
+        for r in range(F.shape[1]):
+            now, at = np.float64(gradients[0, row, r]), np.float64(F[row, r])
+            moved = now - np.float64(gradients[1, row, r])
+            square, change, size = square + now * now, change + moved * moved, size + at * at
+    return square, change, size
+
+
+@njit(nogil=True, cache=True, fastmath=set(SUMS))
+def _move(F, gradients, eta):
+    """Take a step; the gradient becomes the one before, and zeros take its place."""
+    for row in range(F.shape[0]):
+        for r in range(F.shape[1]):
+            F[row, r] -= eta * gradients[0, row, r]
+            gradients[1, row, r] = gradients[0, row, r]
+            gradients[0, row, r] = 0
+
+
+@njit(nogil=True, cache=True)
+def cp_walk(n_steps, cells, delta, F, gradients, rule, state, tol):
+    """Take up to ``n_steps`` steps of ``Adaptive``, as ``Walk.go`` does; return how many.
+
+    ``cells`` are the first five arguments of ``cp_pass``. ``gradients[0]`` is the gradient at F,
+    ``gradients[1]`` the one before; ``rule`` the learning rate and the growth; ``state`` the
+    loss at F, the time, the last step size, the bound of the next and the length of the gradient
+    before. Also returned: whether a step would change nothing.
+    """
+    learning_rate, growth, no_move = rule
+    for n in range(n_steps):
+        square, change, size = _squares(F, gradients)
+        eta = state[3]
+        if state[4] > 0 and change > 0:
+            eta = min(eta, learning_rate * state[2] * state[4] / sqrt(change))
+        if eta * sqrt(square) <= no_move * sqrt(size):
+            return n, True
+        _move(F, gradients, F.dtype.type(eta))
+        state[0] = cp_pass(*cells, delta, F, gradients[0])
+        state[1], state[2], state[3], state[4] = state[1] + eta, eta, growth * eta, sqrt(square)
+        if not tol <= state[0] < inf:
+            return n + 1, False
+    return n_steps, False
 
 
 def rows_of(heads, edges, tails):

@@ -3,14 +3,18 @@
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numba import config as numba_config
 
 from . import _kernels
+from ._descent import Walk
+from ._steps import Adaptive
+from ._walk import CompiledWalk, whole_lines
 
 # Multiplications that make one block worth a thread of its own.
-_BLOCK_WORK = 2**20
+_BLOCK_WORK = 2**21
 _MAX_BLOCKS = 8
 # Cells whose products are held at once where they are not summed on the fly.
 _CHUNK = 2**16
@@ -59,7 +63,32 @@ def _sort_cells(factorization, observations):
     return columns, values[sequence], weights, starts
 
 
-class FusedObjective:
+class _Buffers(NamedTuple):
+    """What blocks are computed in, and what a factorization reads and writes of it."""
+
+    stacked: np.ndarray
+    gradients: np.ndarray
+    losses: list
+    factors: np.ndarray
+    factor_gradients: list
+    pool: ThreadPoolExecutor
+
+
+class Objective:
+    """A loss over observations as a function of theta."""
+
+    def with_loss(self, loss):
+        """Return the same objective with another loss; the cells are shared."""
+        other = copy(self)
+        other.loss_function, other._buffers = loss, None
+        return other
+
+    def n_descents(self, step):
+        """Return how many descents may go on at once."""
+        return 1
+
+
+class FusedObjective(Objective):
     """The objective on the CPU: compiled passes over blocks of cells.
 
     A gradient takes ``(6 n_observed + 5 runs) R`` operations, runs being those of equal leading
@@ -80,20 +109,25 @@ class FusedObjective:
         self._cells = columns[-1], values.astype(self.dtype), weights.astype(self.dtype)
         bounds = np.searchsorted(edges, cuts)
         self._blocks = [(heads[i:j], edges[i : j + 1]) for i, j in pairwise(bounds)]
-        self._stacked = _whole_lines(1, starts[-1], n_components, self.dtype)[0]
-        self._gradients = _whole_lines(len(self._blocks), starts[-1], n_components, self.dtype)
-        self._losses = [0.0] * len(self._blocks)
-        # What the factorization reads and writes of them.
-        self._factors = self._stacked[:, :n_components]
-        self._factor_gradients = np.split(self._gradients[0, :, :n_components], starts[1:-1])
-        self._n_threads = min(len(self._blocks), numba_config.NUMBA_NUM_THREADS)
-        self._pool = ThreadPoolExecutor(max(1, self._n_threads - 1))
+        self._starts, self._buffers = starts, None
+        self.n_threads = min(len(self._blocks), numba_config.NUMBA_NUM_THREADS)
 
-    def with_loss(self, loss):
-        """Return the same objective with another loss; cells and buffers are shared."""
-        other = copy(self)
-        other.loss_function = loss
-        return other
+    def _is_compiled(self, step):
+        # Of a vector alone, the gradient at the columns of zeros that fill a line is not zero.
+        simple = self.factorization.theta_is_factors and len(self.factorization.shape) > 1
+        alone = len(self._blocks) == 1 and not numba_config.DISABLE_JIT
+        return simple and alone and isinstance(step, Adaptive)
+
+    def n_descents(self, step):
+        """Return how many descents may go on at once: those in Python would wait in turn."""
+        return numba_config.NUMBA_NUM_THREADS if self._is_compiled(step) else 1
+
+    def walk(self, theta, step, tol):
+        """Return a descent from theta, compiled where a gradient is work for one thread."""
+        if not self._is_compiled(step):
+            return Walk(self, theta, step, tol)
+        cells, delta = (*self._runs, *self._cells), self.dtype.type(self.loss_function.delta)
+        return CompiledWalk(cells, delta, self._starts[-1], theta, step, tol)
 
     def from_numpy(self, theta):
         """Copy a NumPy vector to the device."""
@@ -105,31 +139,49 @@ class FusedObjective:
 
     def _pass(self, first):
         """Pass over every block that falls to a thread."""
-        delta = self.dtype.type(self.loss_function.delta)
-        for block in range(first, len(self._blocks), self._n_threads):
-            gradient = self._gradients[block]
+        delta, buffers = self.dtype.type(self.loss_function.delta), self._buffers
+        for block in range(first, len(self._blocks), self.n_threads):
+            gradient = buffers.gradients[block]
             gradient[:] = 0
-            arguments = *self._blocks[block], *self._cells, delta, self._stacked, gradient
-            self._losses[block] = _kernels.cp_pass(*arguments)
+            arguments = *self._blocks[block], *self._cells, delta, buffers.stacked, gradient
+            buffers.losses[block] = _kernels.cp_pass(*arguments)
 
     def _evaluate(self, theta):
         """Compute loss and gradients of all blocks; the caller's thread does its share."""
+        if self._buffers is None:
+            self._buffers = self._new_buffers()
         factors, memory = self.factorization.forward(theta)
-        np.concatenate(factors, out=self._factors)
-        others = [self._pool.submit(self._pass, first) for first in range(1, self._n_threads)]
+        np.concatenate(factors, out=self._buffers.factors)
+        pool = self._buffers.pool
+        others = [pool.submit(self._pass, first) for first in range(1, self.n_threads)]
         try:
             self._pass(0)
         finally:
             for other in others:
                 other.result()
-        return sum(self._losses), memory
+        return sum(self._buffers.losses), memory
+
+    def _new_buffers(self):
+        n_blocks, n_components = len(self._blocks), self.factorization.n_components
+        stacked, *gradients = arrays = whole_lines(
+            1 + n_blocks, self._starts[-1], n_components, self.dtype
+        )
+        return _Buffers(
+            stacked,
+            arrays[1:],
+            [0.0] * n_blocks,
+            stacked[:, :n_components],
+            np.split(gradients[0][:, :n_components], self._starts[1:-1]),
+            ThreadPoolExecutor(max(1, self.n_threads - 1)),
+        )
 
     def __call__(self, theta):
         """Return the loss and its gradient at theta."""
         loss, memory = self._evaluate(theta)
-        for other in self._gradients[1:]:
-            self._gradients[0] += other
-        return loss, self.factorization.pullback(theta, memory, self._factor_gradients)
+        gradients = self._buffers.gradients
+        for other in gradients[1:]:
+            gradients[0] += other
+        return loss, self.factorization.pullback(theta, memory, self._buffers.factor_gradients)
 
     def loss(self, theta):
         """Return the loss alone."""
@@ -174,17 +226,7 @@ def _find_runs(columns, n_observed, cuts):
     return heads, np.append(first, n_observed)
 
 
-def _whole_lines(n_blocks, n_rows, n_components, dtype):
-    """Return blocks of zeros, every row as many whole cache lines as hold ``n_components``."""
-    line = _kernels.LINE
-    width = -(-n_components * dtype.itemsize // line) * line
-    memory = np.zeros(n_blocks * n_rows * width + line, np.uint8)
-    start = -memory.ctypes.data % line
-    memory = memory[start : start + n_blocks * n_rows * width]
-    return memory.view(dtype).reshape(n_blocks, n_rows, -1)
-
-
-class TorchObjective:
+class TorchObjective(Objective):
     """The objective by autograd on any device; on the CPU the oracle of ``FusedObjective``."""
 
     def __init__(self, factorization, observations, loss, *, device, dtype):
@@ -197,8 +239,6 @@ class TorchObjective:
         self._rows = torch.as_tensor(np.column_stack(columns), device=device)
         self._values = torch.as_tensor(values, **self._options)
         self._weights = torch.as_tensor(weights, **self._options)
-
-    with_loss = FusedObjective.with_loss
 
     def from_numpy(self, theta):
         """Copy a NumPy vector to the device."""

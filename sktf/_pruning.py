@@ -1,5 +1,6 @@
 """Many components written as few: the mean of several fits with 1, 2, ... components."""
 
+from functools import reduce
 from itertools import islice
 
 import numpy as np
@@ -8,6 +9,8 @@ from ._rank import component_norms, svd_factors
 
 # Sweeps of alternating least squares that fit each number of components.
 _SWEEPS = 40
+# A sweep that explains no more than this share of what is left is the last one.
+_STALLED = 3e-3
 # A compression is exact when it leaves this share of the squared norm.
 _EXACT = 1e-12
 
@@ -116,17 +119,29 @@ def _leading_vector(factor, products):
 
 
 def _least_squares(target, factors, n_sweeps):
-    """Sweep over the modes, solving for each factor with the others fixed."""
-    factors = list(factors)
+    """Sweep over the modes, solving for each factor with the others fixed.
+
+    Ends early where a sweep hardly explains more of the target: squared norms, of which the
+    fitted part is the inner product of the last factor and what it was solved from.
+    """
+    factors, explained, size = list(factors), 0.0, _inner(target, target)
+    grams = [factor.T @ factor for factor in factors]
+    crosses = [wanted.T @ factor for wanted, factor in zip(target, factors, strict=True)]
     for _ in range(n_sweeps):
         for n, factor in enumerate(target):
-            gram = _products(factors, factors, n)
+            gram, wanted = _product(grams, n), factor @ _product(crosses, n)
             # The ridge keeps parallel components from growing against each other, zeros at zero.
             ridge = (1e-9 * np.trace(gram) + np.finfo(float).tiny) * np.eye(len(gram))
-            wanted = factor @ _products(target, factors, n)
             factors[n] = np.linalg.solve(gram + ridge, wanted.T).T
-        factors = _even_out(factors)
-    return factors
+            grams[n], crosses[n] = factors[n].T @ factors[n], factor.T @ factors[n]
+        before, explained = explained, float((wanted * factors[-1]).sum())
+        if explained - before <= _STALLED * (size - explained):
+            break
+    return _even_out(factors)
+
+
+def _product(matrices, skip):
+    return reduce(np.multiply, (m for n, m in enumerate(matrices) if n != skip))
 
 
 def _even_out(factors):

@@ -1,5 +1,7 @@
 """Counting components and singular values: norms, merging parallel ones, entropy."""
 
+from functools import reduce
+
 import numpy as np
 
 # Two components whose unit tensors have a larger |inner product| are one component.
@@ -8,11 +10,14 @@ PARALLEL = 0.95
 
 def component_norms(factors):
     """Norm of each component, the product over modes of its column norms."""
-    return np.prod([_column_norms(factor) for factor in factors], axis=0)
+    return reduce(np.multiply, map(_column_norms, factors))
 
 
 def _column_norms(factor):
     """Norms of the columns, whatever the units: no square over- or underflows."""
+    squares = np.einsum("ir,ir->r", factor, factor)
+    if squares.size and squares.min() > 1e-30 and squares.max() < 1e30:
+        return np.sqrt(squares)
     peak = np.abs(factor).max(initial=0.0) or 1.0
     return peak * np.linalg.norm(factor / peak, axis=0)
 

@@ -5,6 +5,7 @@ where the stage before it ended. Several starts race: all are screened on the he
 by a short descent, and the best few run on to the end, the best of each kind among them.
 """
 
+from concurrent.futures import ThreadPoolExecutor, wait
 from math import inf
 from typing import Any, NamedTuple
 
@@ -41,7 +42,7 @@ class Problem(NamedTuple):
     """What all starts share. ``held_out`` is None when no cells are held out.
 
     ``pruning`` writes the mean of several thetas with few components (``Pruning``); None where
-    nothing is to be pruned.
+    nothing is to be pruned. ``n_threads`` descents may go on at once; setting ``halt`` ends them.
     """
 
     training: Any
@@ -52,6 +53,30 @@ class Problem(NamedTuple):
     tol: float
     patience: int
     pruning: Any = None
+    n_threads: int = 1
+    halt: Any = None
+
+
+class Observer:
+    """Who looks at a descent: the recorder, and what watches the held-out cells or None."""
+
+    def __init__(self, recorder, held_out, halt):
+        self._recorder, self._held_out, self._halt = recorder, held_out, halt
+
+    def __call__(self, iteration, time, loss, theta):
+        """Return the status that ends the descent, or None."""
+        if self._halt is not None and self._halt.is_set():
+            return "interrupted"
+        held, status, extra = self._held_out, None, {}
+        if held is not None:
+            status = held.observe(iteration, loss, theta)
+            extra = {"validation_loss": held.latest}
+        return self._recorder.observe(iteration, time, loss, theta, **extra) or status
+
+    def due(self, iteration):
+        """Return the iteration at which to look next."""
+        due = self._recorder.due(iteration)
+        return due if self._held_out is None else min(due, self._held_out.due(iteration))
 
 
 class Run:
@@ -83,19 +108,15 @@ class Run:
         held = problem.held_out and HeldOut(
             problem.held_out.with_loss(loss), problem.patience, progress
         )
-
-        def observe(iteration, time, loss, theta):
-            status = held.observe(iteration, loss, theta) if held else None
-            extra = {"validation_loss": held.latest} if held else {}
-            return self.recorder.observe(iteration, time, loss, theta, **extra) or status
-
+        observer = Observer(self.recorder, held, problem.halt)
         tol = problem.tol if until is None else max(until, problem.tol)
         # Overflow is how a descent diverges, and its status says so.
         with np.errstate(over="ignore", invalid="ignore"):
             try:
                 result = gradient_descent(
-                    objective, self.theta, problem.step, max_iter=max_iter, tol=tol, observe=observe
-                )
+                    objective, self.theta, problem.step, max_iter=max_iter, tol=tol,
+                    observe=observer, due=observer.due,
+                )  # fmt: skip
             except KeyboardInterrupt:  # in the first gradient: there is nothing new to keep
                 if self.status is None:
                     raise
@@ -138,20 +159,39 @@ class Run:
 
 def best_run(problem, runs):
     """Race the runs through the schedule and return the one with the best score."""
-    finished = []
-    for run in _screen(problem, runs):
-        run.go_through(problem)
-        finished.append(run)
-        if run.stopped:
-            run.measure(problem)
-            break
+    finished = _each(problem, _screen(problem, runs), lambda run: run.go_through(problem))
+    stopped = [run for run in finished if run.stopped]
+    for run in stopped:
+        run.measure(problem)
     best = min(finished, key=lambda run: _level(problem, run))
     # Whoever stops one run stops the race: its status is how the winner ended.
-    if finished[-1].stopped:
-        best.status = finished[-1].status
+    if stopped:
+        best.status = stopped[0].status
     elif problem.pruning and best.can_go_on:
         _prune(problem, finished, best)
     return best
+
+
+def _each(problem, runs, descend):
+    """Let every run descend, as many at once as may; return those that did.
+
+    Where there is one at a time, whoever stops one stops the rest.
+    """
+    if problem.n_threads == 1:
+        for number, run in enumerate(runs):
+            descend(run)
+            if run.stopped:
+                return runs[: number + 1]
+        return runs
+    with ThreadPoolExecutor(problem.n_threads) as pool:
+        descents = [pool.submit(descend, run) for run in runs]
+        try:
+            wait(descents)
+        except KeyboardInterrupt:
+            problem.halt.set()
+    for descent in descents:
+        descent.result()
+    return runs
 
 
 def _level(problem, run):
@@ -163,13 +203,13 @@ def _screen(problem, runs):
     n_finalists = _FINALISTS if problem.pruning else 1 + len({run.kind for run in runs})
     if len(runs) <= n_finalists:
         return runs
-    for number, run in enumerate(runs):
-        run.descend(problem, problem.losses[0], max(1, int(_SCREENING * problem.max_iter)))
-        if run.stopped:
-            best = min(runs[: number + 1], key=lambda run: run.score)
-            best.status = run.status
-            best.measure(problem)
-            return [best]
+    loss, max_iter = problem.losses[0], max(1, int(_SCREENING * problem.max_iter))
+    screened = _each(problem, runs, lambda run: run.descend(problem, loss, max_iter))
+    stopped = [run for run in screened if run.stopped]
+    if stopped:
+        best = min(screened, key=lambda run: run.score)
+        best.status = stopped[0].status
+        return [best]
     runs = sorted(runs, key=lambda run: run.score)
     first = list({run.kind: run for run in reversed(runs)}.values())
     bound = _HOPELESS * _level(problem, runs[0])

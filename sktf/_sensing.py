@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.utils import check_array
 
 from ._frame import Frame
-from ._objective import FusedObjective
+from ._objective import FusedObjective, Objective
 from ._offset import fit_offset
 from ._validation import Observations, check_observations, check_size, refuse_masked
 
@@ -88,7 +88,7 @@ def fit_sensing_frame(measurements, groups, scale):
     return Frame(shape, groups, [None] * len(groups), sizes, offset)
 
 
-class SensingObjective:
+class SensingObjective(Objective):
     """Weighted mean loss of ``<A_j, T(theta)> - y_j`` and its gradient, through a dense T."""
 
     def __init__(self, factorization, measurements, loss, *, device="cpu", dtype="float64"):
@@ -101,7 +101,6 @@ class SensingObjective:
         self._half = (len(factorization.shape) + 1) // 2
         self._one = np.ones((1, factorization.n_components), self.dtype)
 
-    with_loss = FusedObjective.with_loss
     from_numpy = FusedObjective.from_numpy
     to_numpy = FusedObjective.to_numpy
 

@@ -18,7 +18,7 @@ _BUILT_IN = {
     "singular_values",
 }
 # Iterations between two looks at the held-out loss.
-_CHECK_EVERY = 10
+CHECK_EVERY = 10
 # A held-out loss counts as better when it is smaller by this share.
 _BETTER = 1e-3
 
@@ -36,12 +36,14 @@ class Recorder:
         out every second record whenever ``_MOST_RECORDS`` are reached.
     notify : callable
         ``(iteration, loss, theta) -> bool``, called once per record; True ends the descent.
+    first : int
+        With None, iterations between the first two records.
     """
 
-    def __init__(self, measure, every, notify):
+    def __init__(self, measure, every, notify, first=1):
         self._measure, self._notify = measure, notify
         self._thinned, self._log = every is None, every == "log"
-        self._every = 1 if self._thinned or self._log else every
+        self._every = first if self._thinned else 1 if self._log else every
         self._records = []
         self.iteration, self.time = 0, 0.0
 
@@ -51,6 +53,11 @@ class Recorder:
         if iteration % self._spacing(iteration) or iteration == self._latest:
             return None
         return self._record(iteration, time, loss, theta, extra)
+
+    def due(self, iteration):
+        """Return the iteration of this stage at which the next record is made."""
+        spacing = self._spacing(self.iteration + iteration)
+        return iteration + spacing - (self.iteration + iteration) % spacing
 
     @property
     def _latest(self):
@@ -153,12 +160,16 @@ class HeldOut:
 
     def observe(self, iteration, loss, theta):
         """Return "held_out" when the held-out cells have had enough."""
-        if iteration % _CHECK_EVERY or self.look(loss, theta):
+        if iteration % CHECK_EVERY or self.look(loss, theta):
             return None
         if self._moved_at is None and loss < (1 - self._progress) * self._training:
             self._moved_at = iteration
         enough = self._moved_at is not None and iteration - self._moved_at >= self._patience
         return "held_out" if enough else None
+
+    def due(self, iteration):
+        """Return the iteration at which to look next."""
+        return iteration + CHECK_EVERY - iteration % CHECK_EVERY
 
     def look(self, loss, theta):
         """Evaluate the held-out loss; return whether it is the best so far."""

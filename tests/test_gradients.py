@@ -222,8 +222,8 @@ def test_bits_do_not_depend_on_the_number_of_threads(monkeypatch, dtype):
     for n_threads in (1, 2, 4):
         monkeypatch.setattr(_objective.numba_config, "NUMBA_NUM_THREADS", n_threads)
         objective = FusedObjective(factorization, observations, LOSSES["huber"], dtype=dtype)
-        assert len(objective._gradients) == 8
-        assert objective._n_threads == n_threads
+        assert len(objective._blocks) == 8
+        assert objective.n_threads == n_threads
         at = objective.from_numpy(theta)
         for _ in range(20):
             loss, gradient = objective(at)
@@ -231,7 +231,8 @@ def test_bits_do_not_depend_on_the_number_of_threads(monkeypatch, dtype):
     assert len(results) == 1
 
 
-# Fits whose gradient is cut into blocks, and one that multiplies matrices of many parameters.
+# Fits whose gradient is cut into blocks, one whose starts descend side by side, and one that
+# multiplies matrices of many parameters.
 _FITS = """
 import hashlib, warnings
 import numpy as np
@@ -242,8 +243,9 @@ X = np.stack(np.unravel_index(rng.choice(40**3, 20_000, replace=False), (40,) * 
 y = (rng.standard_normal(40)[X] + 1).prod(axis=1) + rng.standard_normal(20_000)
 options = {"shape": (40,) * 3, "n_init": 1, "max_iter": 12, "random_state": 0}
 models = [
-    CPCompletion(40, **options),
-    CPCompletion(40, dtype="float32", **options),
+    CPCompletion(200, **options),
+    CPCompletion(200, dtype="float32", **options),
+    CPCompletion(5, **options | {"n_init": "auto"}),
     DeepMatrixCompletion(3, **options),
     DeepMatrixCompletion(3, hidden=700, **options | {"max_iter": 3}),
 ]
@@ -271,7 +273,7 @@ def test_whole_fits_have_the_same_bits_for_any_number_of_threads():
             text=True,
         )
         printed[n_threads] = done.stdout.split()
-    assert len(printed[1]) == 4
+    assert len(printed[1]) == 5
     assert printed[1] == printed[2] == printed[4]
 
 
@@ -291,7 +293,8 @@ def test_gradients_in_threads_at_once_have_the_same_bits(monkeypatch):
     assert set(results) == {_gradient_bytes(*arguments)}
 
 
-# Gradients of two blocks on two threads: here, in forked children, and in workers of loky.
+# Gradients of four blocks on two threads, and two descents at once: here, in forked children,
+# and in workers of loky.
 _PROCESSES = """
 import multiprocessing
 import numpy as np
@@ -304,8 +307,9 @@ y = rng.standard_normal(60_000)
 def fit(_):
     import warnings
     warnings.simplefilter("ignore")
-    model = CPCompletion(20, shape=(20,) * 3, n_init=1, max_iter=3, random_state=0)
-    return model.fit(X, y)._theta.tobytes()
+    wide = CPCompletion(60, shape=(20,) * 3, n_init=1, max_iter=3, random_state=0)
+    race = CPCompletion(2, shape=(20,) * 3, max_iter=10, random_state=0)
+    return b"".join(model.fit(X, y)._theta.tobytes() for model in (wide, race))
 
 if __name__ == "__main__":
     results = {fit(0)}
@@ -336,7 +340,7 @@ def test_blocks_add_up_to_the_whole(monkeypatch):
     observations, theta = observe(shape, 1200), start(factorization)
     monkeypatch.setattr(_objective, "_BLOCK_WORK", 1)
     objective = FusedObjective(factorization, observations, LOSSES["huber"])
-    assert len(objective._gradients) == 8
+    assert len(objective._blocks) == 8
     leaf = torch.tensor(theta, requires_grad=True)
     expected = oracle(dense, observations, "huber")(leaf)
     expected.backward()
@@ -366,7 +370,7 @@ def test_small_problems_are_one_block():
     """A block is worth a thread from a million multiplications on."""
     _, factorization, _ = CASES["cp order 3"]
     objective = FusedObjective(factorization, observe((4, 5, 3)), LOSSES["squared"])
-    assert len(objective._gradients) == 1
+    assert len(objective._blocks) == 1
 
 
 @pytest.mark.parametrize("kind", [FusedObjective, TorchObjective])

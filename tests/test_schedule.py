@@ -1,8 +1,12 @@
 """The race, the stages and the last fit on problems of one or two parameters."""
 
+from threading import Barrier, Event
+
 import numpy as np
 import pytest
+from sklearn.base import clone
 
+from sktf import CPCompletion, _schedule
 from sktf._schedule import _COMPARABLE, Problem, Run, _supported, best_run, refit
 from sktf._steps import Constant
 from sktf._trace import Recorder
@@ -358,3 +362,62 @@ def test_a_mean_that_fits_worse_leaves_the_best_run_alone():
     problem = problem._replace(held_out=held_out, pruning=Averaging())
     run = best_run(problem, [make_run(-0.9), make_run(0.9)])
     np.testing.assert_allclose(np.abs(run.theta), 1.0, atol=1e-4)
+
+
+def side_by_side(starts, notify=lambda *_: False, function=None, **options):
+    """Race starts on two threads; return the best run and all runs."""
+    problem = make_problem({"only": function or wells}, losses=("only",), **options)
+    problem = problem._replace(n_threads=2, halt=Event())
+    runs = [make_run(start, notify=notify) for start in starts]
+    return best_run(problem, runs), runs
+
+
+def test_two_runs_descend_at_once():
+    """Each waits at its third iteration until the other is there."""
+    both = Barrier(2, timeout=10)
+    run, _ = side_by_side([0.5, -0.6], lambda i, *_: i == 3 and both.wait() < 0)
+    np.testing.assert_allclose(np.abs(run.theta), 1.0, atol=1e-4)
+
+
+def test_an_error_of_one_run_is_that_of_the_race():
+    """As it was raised."""
+
+    def failing(theta):
+        return 1 / 0 if theta[0] > 5 else wells(theta)
+
+    with pytest.raises(ZeroDivisionError):
+        side_by_side([0.5, 9.0], function=failing)
+
+
+@pytest.mark.parametrize("n_starts", [2, 5])
+def test_ctrl_c_ends_all_runs_that_descend_at_once(monkeypatch, n_starts):
+    """The thread that waits for them is told; the best state of all is what is left."""
+    met = Event()
+
+    def impatient(descents):
+        assert met.wait(10)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_schedule, "wait", impatient)
+    run, runs = side_by_side(
+        [0.5, -0.6, 0.4, 0.3, 0.2][:n_starts],
+        lambda i, *_: i == 5 and met.set(),
+        max_iter=10**7,
+        tol=-1.0,
+        function=parabola(0.0, curvature=1e-7),
+    )
+    assert run.status == "interrupted" and {r.status for r in runs} == {"interrupted"}
+    assert run.loss == min(run.theta[0] ** 2 * 1e-7 for run in runs)
+
+
+def test_threads_change_no_bit_of_a_fit(monkeypatch):
+    """Twelve starts one after another, because somebody watches, and two at once."""
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 6, (150, 3))
+    y = (X + 1.0).prod(axis=1) + rng.standard_normal(150)
+    monkeypatch.setattr("sktf._objective.numba_config.NUMBA_NUM_THREADS", 2)
+    model = CPCompletion(random_state=0, max_iter=200)
+    at_once = clone(model).fit(X, y)
+    alone = model.set_params(measures={"one": lambda factors: 1}).fit(X, y)
+    np.testing.assert_array_equal(at_once._theta, alone._theta)
+    np.testing.assert_array_equal(at_once.loss_curve_, alone.loss_curve_)

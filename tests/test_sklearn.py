@@ -368,19 +368,25 @@ def test_dask_tells_fits_of_other_data_apart(small_tensor):
     assert not np.array_equal(one[2]["_theta"], other[2]["_theta"])
 
 
-def test_ctrl_c_inside_the_objective(small_tensor, monkeypatch):
-    """Ctrl-C in the middle of a gradient keeps theta as it was, and its squared loss."""
+@pytest.mark.parametrize("step", ["adaptive", "constant"])
+def test_ctrl_c_between_two_records(small_tensor, monkeypatch, step):
+    """In the middle of compiled steps, or of a gradient: theta as it was, and its squared loss."""
     from sktf._objective import FusedObjective
+    from sktf._walk import CompiledWalk
 
-    original, n_calls = FusedObjective.__call__, []
+    owner, name = {
+        "adaptive": (CompiledWalk, "go"),
+        "constant": (FusedObjective, "__call__"),
+    }[step]
+    original, n_calls = getattr(owner, name), []
 
-    def impatient(self, theta):
+    def impatient(self, *arguments):
         n_calls.append(1)
-        return interrupt() if len(n_calls) == 20 else original(self, theta)
+        return interrupt() if len(n_calls) == 20 else original(self, *arguments)
 
-    monkeypatch.setattr(FusedObjective, "__call__", impatient)
+    monkeypatch.setattr(owner, name, impatient)
     with pytest.warns(ConvergenceWarning, match="Interrupted"):
-        model = recorded(early_stopping=False).fit(*small_tensor)
+        model = recorded(early_stopping=False, step=step).fit(*small_tensor)
     X, y = small_tensor
     assert len(n_calls) == 20
     # Rounding alone: the loss of the scaled data, of another order of sums.

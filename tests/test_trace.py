@@ -79,6 +79,33 @@ def test_logarithmic_records_count_on_over_stages():
     np.testing.assert_array_equal(kept[32:], [*range(32, 64, 2), *range(64, 71, 4)])
 
 
+@pytest.mark.parametrize("every", [None, 1, 7, "log"])
+def test_what_is_due_is_what_is_recorded(every):
+    """Over two stages: visiting only the iterations that are due leaves the same trace."""
+    asked = Recorder(lambda theta: {}, every, lambda *_: False)
+    told = Recorder(lambda theta: {}, every, lambda *_: False)
+    for n_iter in (333, 1000):
+        iteration = 0
+        while iteration <= n_iter:
+            asked.observe(iteration, 0.0, 1.0, iteration)
+            iteration = asked.due(iteration)
+        for iteration in range(n_iter + 1):
+            told.observe(iteration, 0.0, 1.0, iteration)
+        end(asked, n_iter)
+        end(told, n_iter)
+    np.testing.assert_array_equal(asked.trace()["iteration"], told.trace()["iteration"])
+
+
+def test_the_first_spacing_can_be_larger():
+    """It doubles from there; a given spacing does not heed it."""
+    recorder = Recorder(lambda theta: {}, None, lambda *_: False, 10)
+    record(5000, recorder=recorder)
+    np.testing.assert_array_equal(recorder.trace()["iteration"], range(0, 5001, 40))
+    recorder = Recorder(lambda theta: {}, 3, lambda *_: False, 10)
+    record(9, recorder=recorder)
+    np.testing.assert_array_equal(recorder.trace()["iteration"], [0, 3, 6, 9])
+
+
 def test_records_hold_what_was_measured():
     """Time, loss and every measured quantity belong to the iteration of the record."""
     recorder, _ = record(950)

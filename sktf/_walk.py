@@ -1,0 +1,72 @@
+"""A descent of CP factors in compiled steps, for problems that one thread is enough for."""
+
+import numpy as np
+
+from . import _kernels
+from ._descent import NO_MOVE
+
+
+class CompiledWalk:
+    """What ``Walk`` is, for factors under the step ``Adaptive``.
+
+    Nothing is done in Python between two looks of an observer: at a thousand cells that takes
+    twice as long as the gradient, and keeps other threads from going down beside this one.
+
+    Parameters
+    ----------
+    cells : tuple
+        The first five arguments of ``cp_pass``.
+    delta : float
+        Of the loss ``ClippedSquare``, of the precision of theta.
+    n_rows : int
+        Rows of all factors.
+    theta : ndarray
+        The factors, one after another.
+    step : Adaptive
+        Gives the step sizes.
+    tol : float
+        A loss below it ends ``go``.
+    """
+
+    def __init__(self, cells, delta, n_rows, theta, step, tol):
+        self._n_components = theta.size // n_rows
+        arrays = whole_lines(3, n_rows, self._n_components, theta.dtype)
+        self._stacked, gradients = arrays[0], arrays[1:]
+        self._stacked[:, : self._n_components] = theta.reshape(n_rows, -1)
+        loss = _kernels.cp_pass(*cells, delta, self._stacked, gradients[0])
+        first = step.init(theta, gradients[0].ravel())
+        self._state = np.array([loss, 0.0, 0.0, first.bound, 0.0])
+        rule = (step.learning_rate, step.growth, NO_MOVE)
+        self._arguments = cells, delta, self._stacked, gradients, rule, self._state, tol
+        self.n_iter = 0
+
+    @property
+    def theta(self):
+        """A copy of the factors."""
+        return self._stacked[:, : self._n_components].flatten()
+
+    @property
+    def loss(self):
+        """The loss there."""
+        return float(self._state[0])
+
+    @property
+    def time(self):
+        """Sum of the step sizes."""
+        return float(self._state[1])
+
+    def go(self, n_steps):
+        """Take steps, as ``Walk.go`` does."""
+        taken, at_rest = _kernels.cp_walk(n_steps, *self._arguments)
+        self.n_iter += taken
+        return "converged" if at_rest else None
+
+
+def whole_lines(n_blocks, n_rows, n_components, dtype):
+    """Return blocks of zeros, every row as many whole cache lines as hold ``n_components``."""
+    line = _kernels.LINE
+    width = -(-n_components * dtype.itemsize // line) * line
+    memory = np.zeros(n_blocks * n_rows * width + line, np.uint8)
+    start = -memory.ctypes.data % line
+    memory = memory[start : start + n_blocks * n_rows * width]
+    return memory.view(dtype).reshape(n_blocks, n_rows, -1)
