@@ -59,7 +59,8 @@ n_iter_no_change : int, default=100
     Stop when the held-out loss has not improved while the training loss moved on by 30 %
     and for so many iterations after: a plateau before the next component stops nothing.
 prune : bool or "auto", default="auto"
-    Whether the fits that score within one and a half times the best are averaged, and the mean
+    Whether the fits that score within one and a half times the best and agree with most of
+    them (over the whole tensor, within twice the median distance) are averaged, and the mean
     written with the fewest components whose held-out error is within one standard error of
     the least; descent goes on from there and the other components stay zero. "auto": when
     ``init="auto"`` and cells are held out. Not after ``warm_start``.

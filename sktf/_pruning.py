@@ -11,6 +11,8 @@ from ._rank import component_norms, svd_factors
 _SWEEPS = 40
 # A sweep that explains no more than this share of what is left is the last one.
 _STALLED = 3e-3
+# How many times the median distance between models one may be away to be averaged with them.
+_FAR = 2
 # A compression is exact when it leaves this share of the squared norm.
 _EXACT = 1e-12
 
@@ -36,12 +38,29 @@ class Pruning:
 
     def candidates(self, thetas):
         """Yield factors of 1, 2, ... components that approach the mean of the models."""
-        mean = mean_factors([self.factors(theta) for theta in thetas])
+        mean = mean_factors(agreeing([self.factors(theta) for theta in thetas]))
         return islice(compressions(mean), self._factorization.most_components)
 
     def theta(self, factors):
         """Return the theta of given factors."""
         return self._objective.from_numpy(self._factorization.embed(factors))
+
+
+def agreeing(models):
+    """Return the models that lie near most others, measured over the whole tensor.
+
+    Held-out cells tell nothing of fibers and blocks without any cell, where a model may be far
+    off. Kept are those within ``_FAR`` times the median distance from the model that has the
+    least: ``|S - T|^2 = <S, S> - 2 <S, T> + <T, T>``.
+    """
+    if len(models) < 3:
+        return models
+    gram = np.array([[_inner(left, right) for right in models] for left in models])
+    squares = (np.diag(gram)[:, None] + np.diag(gram) - 2 * gram).clip(0)
+    # Of each row the first is 0, the distance from itself.
+    medians = np.sort(squares, axis=1)[:, len(models) // 2]
+    near = squares[np.argmin(medians)] <= _FAR**2 * medians.min()
+    return [model for model, is_near in zip(models, near, strict=True) if is_near]
 
 
 def mean_factors(models):

@@ -13,7 +13,7 @@ from sktf import CPCompletion, DeepCPCompletion, DeepMatrixCompletion
 from sktf._cp import CPFactorization
 from sktf._deep_cp import DeepCPFactorization
 from sktf._deep_matrix import MatrixFactorization
-from sktf._pruning import Pruning, compressions, mean_factors
+from sktf._pruning import Pruning, agreeing, compressions, mean_factors
 from sktf.datasets import make_low_rank, sample_entries
 from sktf.metrics import relative_error
 from sktf.model_selection import FiberKFold
@@ -46,6 +46,62 @@ def test_twelve_components_of_rank_three_are_written_as_three(shape):
     few = list(compressions(redundant(factors)))
     assert [f[0].shape[1] for f in few] == [1, 2, 3]
     assert relative_error(dense(few[-1]), dense(factors)) < 1e-6
+
+
+def models_at(distances):
+    """Return models whose tensors lie this far from one tensor, all in one direction.
+
+    The columns are mixed in another way in each, so that only the tensors tell.
+    """
+    factors, rng = random_factors(SHAPE, 3), np.random.default_rng(1)
+    away = [f[:, :1] for f in random_factors(SHAPE, 1, seed=2)]
+    away[0] = away[0] / np.linalg.norm(dense(away))
+    models = []
+    for distance in distances:
+        first, *others = (np.c_[f, a] for f, a in zip(factors, away, strict=True))
+        order = rng.permutation(4)
+        models.append([(first * [1, 1, 1, distance])[:, order], *(f[:, order] for f in others)])
+    return models
+
+
+@pytest.mark.parametrize(
+    ("distances", "kept"),
+    [
+        ([0, 0.1, 5], [0, 1]),
+        ([5, 0, 0.1, 0.2], [1, 2, 3]),
+        ([0, 0.1, 0.2, 0.3, 9, -8], [0, 1, 2, 3]),
+        ([0, 1, 2, 3, 4, 4.5], [0, 1, 2, 3, 4, 5]),
+        ([0, 7], [0, 1]),
+        ([0], [0]),
+    ],
+)
+def test_models_far_from_most_others_are_left_out(distances, kept):
+    """On a line distances are differences: a model stays within twice the least median."""
+    models = models_at(distances)
+    assert [any(m is model for m in agreeing(models)) for model in models] == [
+        n in kept for n in range(len(models))
+    ]
+
+
+@pytest.mark.slow
+def test_a_fit_that_is_wrong_where_nothing_is_seen_is_not_averaged():
+    """30 % of the fibers seen: a run may fit held-out cells of those, and no other fiber.
+
+    Error against the noise-free truth in the other fibers: below the noise in eight of these
+    ten seeds, and in all of ten others; with every run averaged it is so in two of the ten.
+    """
+    errors, ranks = [], []
+    for seed in range(70, 80):
+        tensor, _ = make_low_rank((20, 20, 20), 3, random_state=seed)
+        mask = np.random.default_rng(seed).random((20, 20)) < 0.3
+        X = np.argwhere(np.broadcast_to(mask, tensor.shape))
+        noise = np.random.default_rng(seed).standard_normal(len(X))
+        model = CPCompletion(shape=tensor.shape, random_state=seed)
+        model.fit(X, tensor[tuple(X.T)] + 0.1 * noise)
+        errors.append(relative_error(model.to_dense()[:, ~mask], tensor[:, ~mask]))
+        ranks.append(model.rank_)
+    assert np.sum(np.array(errors) < 0.1) >= 8, errors
+    assert ranks.count(3) >= 9, ranks
 
 
 @pytest.mark.parametrize("units", [(1e80, 1e-80, 1.0), (1e-50, 1e-50, 1e-50), (1e60, 1e30, 1.0)])
@@ -236,7 +292,7 @@ def test_torch_prunes_as_the_kernels_do():
     """The reference objective on another device finds the same two components."""
     pytest.importorskip("torch")
     model = fitted(*cells(), device="cpu:0", n_components=4, n_init=3, tol=1e-4)
-    assert np.count_nonzero(model.component_norms_) == 2
+    assert model.rank_ == 2 and np.count_nonzero(model.component_norms_) < 11
 
 
 @pytest.mark.parametrize("value", [0.0, 3.0])
@@ -310,7 +366,7 @@ def test_a_callback_may_stop_the_descent_from_the_mean(monkeypatch):
         pytest.skip("scikit-learn below 1.9 has no callbacks")
     model.set_callbacks(Stop()).fit(X, y)
     assert started and not model.converged_
-    assert np.count_nonzero(model.component_norms_) == 2
+    assert model.rank_ == 2 and np.count_nonzero(model.component_norms_) < 11
 
 
 @pytest.mark.parametrize("shape", [(25, 9), (9, 25)])
