@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.metrics.pairwise import cosine_similarity
 
 from ._docs import shared
 from ._plotting import Display, check_fitted, make_axes, nameless
@@ -93,8 +94,7 @@ class AgreementDisplay(Display):
     def plot(self, ax=None):
         correlations = _correlations(np.asarray(self.predictions, dtype=float))
         names = self._member_names(len(correlations))
-        grid, self.figure_ = make_axes(ax, (1, 2), (8.8, 3.8))
-        self.axes_ = grid[0]
+        (self.axes_,), self.figure_ = make_axes(ax, (1, 2), (8.8, 3.8))
         self._plot_correlations(correlations, names)
         self._plot_norms()
         return self
@@ -136,10 +136,9 @@ class AgreementDisplay(Display):
             for m, (values, colour) in enumerate(zip(norms, colours, strict=True))
         ]
         ax.set_title("Component norms", fontsize="medium")
-        ax.set_xlabel("Component")
+        ax.set(xlabel="Component", ylim=(0, None))
         ax.locator_params(axis="x", integer=True)
         ax.spines[["top", "right"]].set_visible(False)
-        ax.set_ylim(0, None)
         if self.lines_:
             visible = _VISIBLE * max(values.max(initial=0) for values in norms)
             n_visible = max(int((values > visible).sum()) for values in norms)
@@ -153,7 +152,4 @@ def _correlations(predictions):
         raise ValueError(
             f"predictions has shape {predictions.shape}; pass a table of members by cells."
         )
-    left = predictions - predictions.mean(axis=1, keepdims=True)
-    length = np.linalg.norm(left, axis=1, keepdims=True)
-    unit = left / np.where(length > 0, length, 1.0)
-    return unit @ unit.T
+    return cosine_similarity(predictions - predictions.mean(axis=1, keepdims=True))

@@ -233,12 +233,12 @@ class CPALSCompletion(BaseCompletion):
     def _set_fitted(self, frame, cells, run, solver, search):
         """Set all fitted attributes at once, then warn if the last run did not converge."""
         factors = frame.factors(run.factors)
-        attributes = self._components(factors, frame.shape, frame.stored, frame.offset)
         scores = None
         if search:
             loss = np.array([run.score for run in search[1]])
             scores = {"n_components": np.array(search[0][: len(loss)]), "loss": loss}
-        attributes.update(
+        vars(self).update(
+            self._components(factors, frame.shape, frame.stored, frame.offset),
             n_components_=run.factors[0].shape[1],
             validation_scores_=scores,
             solver_=solver,
@@ -246,7 +246,6 @@ class CPALSCompletion(BaseCompletion):
             loss_=mean_squared_error(run.factors, cells),
             converged_=run.converged,
         )
-        vars(self).update(attributes)
         if not run.converged:
             warnings.warn(
                 f"Alternating least squares did not converge in max_iter={self.max_iter} sweeps; "

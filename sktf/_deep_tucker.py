@@ -7,10 +7,12 @@ core, the columns of the others repeat.
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
+from itertools import zip_longest
 from math import prod
 from numbers import Integral
 
 import numpy as np
+from sklearn.preprocessing import normalize
 from sklearn.utils._param_validation import Interval
 
 from ._cp import component_start
@@ -112,9 +114,7 @@ class TuckerFactorization(Factorization):
 def unit_columns(factors, n_blocks):
     """Return columns of norm 1, and norms whose power ``n_blocks`` is that of the components."""
     norms = component_norms(factors) ** (1 / n_blocks)
-    lengths = [np.linalg.norm(factor, axis=0) for factor in factors]
-    units = [f / np.where(n > 0, n, 1.0) for f, n in zip(factors, lengths, strict=True)]
-    return units, norms
+    return [normalize(factor, axis=0) for factor in factors], norms
 
 
 def check_components(shape, n_components):
@@ -139,10 +139,8 @@ def constant_norm(shape, mean, n_blocks):
 
 
 def matricization_values(factors, rows):
-    """Singular values of the tensor of ``factors``, descending, unfolded by each tuple of modes.
-
-    They come from Gram matrices: those below about 1e-8 of the largest are rounding.
-    """
+    """Singular values, descending, of the tensor unfolded by each tuple of modes of ``rows``."""
+    # They come from Gram matrices: those below about 1e-8 of the largest are rounding.
     peaks = [np.abs(factor).max(initial=0.0) or 1.0 for factor in factors]
     units = [factor / peak for factor, peak in zip(factors, peaks, strict=True)]
     grams = [unit.T @ unit for unit in units]
@@ -164,10 +162,7 @@ def _values(factors, grams, modes):
 
 def stack_padded(rows):
     """Stack vectors of different lengths as rows, padded with zeros."""
-    stacked = np.zeros((len(rows), max(map(len, rows))))
-    for row, values in zip(stacked, rows, strict=True):
-        row[: len(values)] = values
-    return stacked
+    return np.transpose([*zip_longest(*rows, fillvalue=0.0)])
 
 
 @shared(

@@ -45,8 +45,8 @@ class CompletionEnsemble(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         those that failed, that is, whose unexplained share of the variance of the held-out cells
         is more than three times that of the median member.
     n_jobs : int, default=None
-        Fits at a time, as in joblib. Threads serve small tensors better than processes:
-        ``with joblib.parallel_config("threading")``.
+        Fits at a time, as in joblib. None: one after another; the starts of a ``CPCompletion``
+        descend side by side on all cores by themselves.
     random_state : int, RandomState instance or None, default=None
         Draws the ``random_state`` of every member.
 

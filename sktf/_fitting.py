@@ -47,7 +47,8 @@ class Fitting:
         self._check_size()
         self._asked = Measures(estimator.measures)
         self._held_out, self.validation_score = held_out, None
-        self.largest = frame.offset.scale * float(np.abs(training.values).max())
+        largest = float(np.abs(training.values).max())
+        self.largest = frame.offset.scale * largest
         losses = estimator._losses()
         objective = self._objective(training, losses[0])
         prune = estimator._prunes(held_out is not None) and self._can_prune()
@@ -62,7 +63,7 @@ class Fitting:
             max_iter=estimator.max_iter,
             tol=estimator.tol,
             patience=estimator.n_iter_no_change,
-            pruning=Pruning(self.factorization, objective) if prune else None,
+            pruning=Pruning(self.factorization, objective, largest) if prune else None,
             # Whoever watches sees one start after another.
             n_threads=1 if told or estimator.measures else objective.n_descents(step),
             halt=Event(),

@@ -131,13 +131,10 @@ class HierarchicalFactorization(Factorization):
         if len(self._tree) == 1:
             return pack(unit * norms for unit in units)
         diagonal = [np.diag(norms)] * (len(units) - 2) + [norms[:, None]]
-        blocks = zip([*(unit * norms for unit in units), *diagonal], self.blocks, strict=True)
-        return pack([_grown(block, shape) for block, shape in blocks])
-
-
-def _grown(block, shape):
-    """The matrix with zeros around it to fill ``shape``."""
-    return np.pad(block, [(0, to - size) for size, to in zip(block.shape, shape, strict=True)])
+        theta, leaves = np.zeros(self.n_parameters), [unit * norms for unit in units]
+        for block, small in zip(self.unpack(theta), leaves + diagonal, strict=True):
+            block[: small.shape[0], : small.shape[1]] = small
+        return theta
 
 
 def _products(a, b):

@@ -6,15 +6,13 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from ._base import sum_of_products
 from ._frame import row_numbers
+from ._rank import far_entry
 
 # Parts that share no index with the rest are strays while they hold no more of the cells.
 _STRAY = 0.05
 # Predictions beyond this many times the largest observed value are distrusted.
 _DWARFS = 10
-# Cells, drawn at random, at which predictions are looked at.
-_N_CELLS = 4096
 # Cells whose indices are joined at once, or more if there are more indices.
 _CHUNK = 2**16
 
@@ -119,27 +117,14 @@ def warn_far_predictions(factors, largest, stacklevel):
         The largest absolute value, less the offset, that was observed.
     stacklevel : int
         That of the caller of fit, seen from here.
-
-    Notes
-    -----
-    Looks at the peak of each component and at cells drawn at random, unless already the sum of
-    the peaks shows that no cell can be so large.
     """
-    peaks = np.prod([np.abs(factor).max(axis=0, initial=0.0) for factor in factors], axis=0)
-    if peaks.sum() <= _DWARFS * largest:
-        return
-    rng = np.random.RandomState(0)
-    cells = np.column_stack(
-        [np.r_[np.abs(f).argmax(axis=0), rng.randint(len(f), size=_N_CELLS)] for f in factors]
-    )
-    values = sum_of_products(factors, cells)
-    worst = int(np.abs(values).argmax())
-    if np.abs(values[worst]) > _DWARFS * largest:
+    far = far_entry(factors, _DWARFS * largest)
+    if far is not None:
         warnings.warn(
-            f"Predictions dwarf the data: at rows {tuple(cells[worst].tolist())} of factors_ the "
-            f"components add up to {values[worst]:.3g}, but no observed value asks for more than "
-            f"{largest:.3g}. Components that cancel at the observed cells do not at others: "
-            "observe more cells, take fewer components, or stop earlier, on held-out cells.",
+            f"Predictions dwarf the data: at rows {far[0]} of factors_ the components add up to "
+            f"{far[1]:.3g}, but no observed value asks for more than {largest:.3g}. Components "
+            "that cancel at the observed cells do not at others: observe more cells, take fewer "
+            "components, or stop earlier, on held-out cells.",
             CompletionWarning,
             stacklevel + 1,
         )

@@ -130,15 +130,28 @@ if config.DISABLE_JIT:  # type: ignore[attr-defined]
 
 
 @njit(nogil=True, cache=True, fastmath=set(SUMS))
-def _squares(F, gradients):
-    """Squared lengths of the gradient, of its change and of F."""
+def _squares(F, gradients, per_entry, per_slope):
+    """Squared lengths of the gradient, of its change and of F, each in units of its own."""
     square, change, size = 0.0, 0.0, 0.0
     for row in range(F.shape[0]):
         for r in range(F.shape[1]):
-            now, at = np.float64(gradients[0, row, r]), np.float64(F[row, r])
-            moved = now - np.float64(gradients[1, row, r])
+            at, now = per_entry * F[row, r], per_slope * gradients[0, row, r]
+            moved = now - per_slope * gradients[1, row, r]
             square, change, size = square + now * now, change + moved * moved, size + at * at
     return square, change, size
+
+
+@njit(nogil=True, cache=True)
+def _lengths(F, gradients):
+    """Lengths of the gradient, of its change and of F; no square over- or underflows."""
+    square, change, size = _squares(F, gradients, 1.0, 1.0)
+    if min(square, size) > 1e-200 and max(square, change, size) < 1e200:
+        return sqrt(square), sqrt(change), sqrt(size)
+    peak, steepest = float(np.abs(F).max()), float(np.abs(gradients).max())
+    if not (0 < peak < inf and 0 < steepest < inf):
+        return steepest, steepest, peak
+    square, change, size = _squares(F, gradients, 1 / peak, 1 / steepest)
+    return steepest * sqrt(square), steepest * sqrt(change), peak * sqrt(size)
 
 
 @njit(nogil=True, cache=True, fastmath=set(SUMS))
@@ -153,24 +166,25 @@ def _move(F, gradients, eta):
 
 @njit(nogil=True, cache=True)
 def cp_walk(n_steps, cells, delta, F, gradients, rule, state, tol):
-    """Take up to ``n_steps`` steps of ``Adaptive``, as ``Walk.go`` does; return how many.
+    """Take up to ``n_steps`` steps of ``Adaptive``, as ``Walk.go`` does.
 
     ``cells`` are the first five arguments of ``cp_pass``. ``gradients[0]`` is the gradient at F,
-    ``gradients[1]`` the one before; ``rule`` the learning rate and the growth; ``state`` the
-    loss at F, the time, the last step size, the bound of the next and the length of the gradient
-    before. Also returned: whether a step would change nothing.
+    ``gradients[1]`` the one before; ``rule`` the learning rate, the growth and the share of the
+    length of F below which a step changes nothing; ``state`` the loss at F, the time, the last
+    step size, the bound of the next and the length of the gradient before. Return how many steps
+    were taken and whether the next would change nothing.
     """
     learning_rate, growth, no_move = rule
     for n in range(n_steps):
-        square, change, size = _squares(F, gradients)
+        slope, change, size = _lengths(F, gradients)
         eta = state[3]
         if state[4] > 0 and change > 0:
-            eta = min(eta, learning_rate * state[2] * state[4] / sqrt(change))
-        if eta * sqrt(square) <= no_move * sqrt(size):
+            eta = min(eta, learning_rate * state[2] * state[4] / change)
+        if eta * slope <= no_move * size:
             return n, True
         _move(F, gradients, F.dtype.type(eta))
         state[0] = cp_pass(*cells, delta, F, gradients[0])
-        state[1], state[2], state[3], state[4] = state[1] + eta, eta, growth * eta, sqrt(square)
+        state[1], state[2], state[3], state[4] = state[1] + eta, eta, growth * eta, slope
         if not tol <= state[0] < inf:
             return n + 1, False
     return n_steps, False

@@ -16,6 +16,8 @@ from ._walk import CompiledWalk, whole_lines
 # Multiplications that make one block worth a thread of its own.
 _BLOCK_WORK = 2**21
 _MAX_BLOCKS = 8
+# Parameters of a model whose starts may descend side by side: 32 MiB in float64.
+_MAX_BESIDE = 2**22
 # Cells whose products are held at once where they are not summed on the fly.
 _CHUNK = 2**16
 
@@ -119,8 +121,12 @@ class FusedObjective(Objective):
         return simple and alone and isinstance(step, Adaptive)
 
     def n_descents(self, step):
-        """Return how many descents may go on at once: those in Python would wait in turn."""
-        return numba_config.NUMBA_NUM_THREADS if self._is_compiled(step) else 1
+        """Return how many descents may go on at once.
+
+        Those in Python would wait for each other, and each holds three copies of its theta.
+        """
+        small = self.factorization.n_parameters <= _MAX_BESIDE
+        return numba_config.NUMBA_NUM_THREADS if small and self._is_compiled(step) else 1
 
     def walk(self, theta, step, tol):
         """Return a descent from theta, compiled where a gradient is work for one thread."""

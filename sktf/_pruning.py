@@ -5,7 +5,7 @@ from itertools import islice
 
 import numpy as np
 
-from ._rank import component_norms, svd_factors
+from ._rank import component_norms, far_entry, svd_factors
 
 # Sweeps of alternating least squares that fit each number of components.
 _SWEEPS = 40
@@ -13,6 +13,8 @@ _SWEEPS = 40
 _STALLED = 3e-3
 # How many times the median distance between models one may be away to be averaged with them.
 _FAR = 2
+# An entry this many times larger than any value seen speaks against a model.
+_TOO_LARGE = 2.5
 # A compression is exact when it leaves this share of the squared norm.
 _EXACT = 1e-12
 
@@ -26,10 +28,13 @@ class Pruning:
         What the thetas are of; it can ``embed`` factors.
     objective : FusedObjective or TorchObjective
         Moves thetas from and to its device.
+    largest : float
+        The largest absolute value that is trained on.
     """
 
-    def __init__(self, factorization, objective):
+    def __init__(self, factorization, objective, largest):
         self._factorization, self._objective = factorization, objective
+        self._limit = _TOO_LARGE * largest
 
     def factors(self, theta):
         """Return the factors of theta (NumPy, float64: a mean has parallel components)."""
@@ -40,6 +45,14 @@ class Pruning:
         """Yield factors of 1, 2, ... components that approach the mean of the models."""
         mean = mean_factors(agreeing([self.factors(theta) for theta in thetas]))
         return islice(compressions(mean), self._factorization.most_components)
+
+    def distrust(self, factors):
+        """Return what held-out errors are multiplied by: more than 1 for entries far too large.
+
+        Such entries lie where nothing is seen, held-out cells included.
+        """
+        far = far_entry(factors, self._limit) if self._limit else None
+        return 1.0 if far is None else (far[1] / self._limit) ** 2
 
     def theta(self, factors):
         """Return the theta of given factors."""
@@ -57,6 +70,8 @@ def agreeing(models):
         return models
     gram = np.array([[_inner(left, right) for right in models] for left in models])
     squares = (np.diag(gram)[:, None] + np.diag(gram) - 2 * gram).clip(0)
+    if not np.isfinite(squares).all():
+        return models
     # Of each row the first is 0, the distance from itself.
     medians = np.sort(squares, axis=1)[:, len(models) // 2]
     near = squares[np.argmin(medians)] <= _FAR**2 * medians.min()

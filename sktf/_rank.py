@@ -4,6 +4,8 @@ from functools import reduce
 
 import numpy as np
 
+# Cells, drawn at random, at which entries are looked at.
+_N_CELLS = 4096
 # Two components whose unit tensors have a larger |inner product| are one component.
 PARALLEL = 0.95
 
@@ -20,6 +22,25 @@ def _column_norms(factor):
         return np.sqrt(squares)
     peak = np.abs(factor).max(initial=0.0) or 1.0
     return peak * np.linalg.norm(factor / peak, axis=0)
+
+
+def far_entry(factors, limit):
+    """Return the rows of an entry beyond ``limit`` in absolute value, and the entry; or None.
+
+    Looks at the peak of each component and at cells drawn at random, unless already the sum of
+    the peaks shows that no entry can be so large.
+    """
+    peaks = np.prod([np.abs(factor).max(axis=0, initial=0.0) for factor in factors], axis=0)
+    if peaks.sum() <= limit:
+        return None
+    rng = np.random.RandomState(0)
+    cells = [np.r_[np.abs(f).argmax(axis=0), rng.randint(len(f), size=_N_CELLS)] for f in factors]
+    rows = (factor[cell] for factor, cell in zip(factors, cells, strict=True))
+    values = reduce(np.multiply, rows).sum(axis=1)
+    worst = int(np.abs(values).argmax())
+    if not np.abs(values[worst]) > limit:
+        return None
+    return tuple(int(cell[worst]) for cell in cells), float(values[worst])
 
 
 def descending(factors):

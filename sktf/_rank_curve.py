@@ -18,10 +18,8 @@ class RankCurveDisplay(Display):
 
     Parameters
     ----------
-    n_components : array-like of shape (n_points,)
-        Numbers of components.
-    scores : array-like of shape (n_points,)
-        The error or score of each.
+    n_components, scores : array-like of shape (n_points,)
+        Numbers of components, and the error or score of each.
     scores_std : array-like of shape (n_points,), default=None
         Standard deviations over folds, drawn as a band.
     rank : int, default=None
@@ -42,12 +40,9 @@ class RankCurveDisplay(Display):
 
     Examples
     --------
-    >>> from sktf import CPCompletion, datasets, plotting
-    >>> tensor, _ = datasets.make_low_rank((9, 8, 7), 2, random_state=0)
-    >>> X, y = datasets.sample_entries(tensor, 0.6, random_state=0)
-    >>> X, X_test, y, y_test = datasets.split_entries(X, y, random_state=0)
-    >>> model = CPCompletion(shape=tensor.shape, random_state=0).fit(X, y)
-    >>> display = plotting.RankCurveDisplay.from_estimator(model, X_test, y_test)
+    {model}
+    >>> X_all, y_all = datasets.entries_from_dense(tensor)
+    >>> display = plotting.RankCurveDisplay.from_estimator(model, X_all, y_all)
     >>> display.ax_.get_ylabel()
     'NRMSE'
     """
@@ -70,10 +65,8 @@ class RankCurveDisplay(Display):
         ----------
         estimator : estimator instance
             A fitted completion estimator.
-        X : array-like of shape (n_cells, n_modes)
-            Cells, best those held out from the fit.
-        y : array-like of shape (n_cells,)
-            Their values.
+        X, y : array-like of shape (n_cells, n_modes) and (n_cells,)
+            Cells and their values, best those held out from the fit.
         {ax}
 
         {drawn}
@@ -113,11 +106,11 @@ class RankCurveDisplay(Display):
                 f"cv_results_ has no numbers param_{param}; pass the name of a parameter that "
                 f"was searched over numbers, one of {searched}."
             )
-        mean, numbers = np.asarray(cv_results["mean_test_score"]), np.unique(values.astype(float))
+        mean, std = (np.asarray(cv_results[f"{name}_test_score"]) for name in ("mean", "std"))
+        numbers = np.unique(values.astype(float))
         best = [max(np.flatnonzero(values == n), key=lambda i: mean[i]) for n in numbers]
-        std = np.asarray(cv_results["std_test_score"])[best]
         name = cls.param_name if param.endswith("n_components") else param
-        options = {"scores": mean[best], "scores_std": std, "score_name": score_name}
+        options = {"scores": mean[best], "scores_std": std[best], "score_name": score_name}
         return cls(n_components=numbers, param_name=name, **options).plot(ax)
 
     def plot(self, ax=None):

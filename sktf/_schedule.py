@@ -5,7 +5,7 @@ where the stage before it ended. Several starts race: all are screened on the he
 by a short descent, and the best few run on to the end, the best of each kind among them.
 """
 
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from math import inf
 from typing import Any, NamedTuple
 
@@ -21,6 +21,8 @@ _SCREENING, _FINAL = 0.1, 0.75
 _HOPELESS = 10
 # Runs whose scores are below this many times ``tol`` fit equally well.
 _EQUALLY_WELL = 10
+# Steps after which a descent looks around in any case, so that Ctrl-C takes effect at once.
+_AT_ONCE = 100
 # Two losses whose values differ by no more than this factor are one.
 _SAME = 1.01
 # Finalists of a race whose mean is taken, and how much worse than the best they may score.
@@ -75,7 +77,7 @@ class Observer:
 
     def due(self, iteration):
         """Return the iteration at which to look next."""
-        due = self._recorder.due(iteration)
+        due = min(self._recorder.due(iteration), iteration + _AT_ONCE)
         return due if self._held_out is None else min(due, self._held_out.due(iteration))
 
 
@@ -156,6 +158,11 @@ class Run:
         held = problem.held_out
         self.score = held.with_loss(last).loss(self.theta) if held else self.loss
 
+    def distrust(self, problem):
+        """Raise the score where predictions are far larger than what is seen."""
+        if self.can_go_on:
+            self.score *= problem.pruning.distrust(problem.pruning.factors(self.theta))
+
 
 def best_run(problem, runs):
     """Race the runs through the schedule and return the one with the best score."""
@@ -163,6 +170,9 @@ def best_run(problem, runs):
     stopped = [run for run in finished if run.stopped]
     for run in stopped:
         run.measure(problem)
+    if problem.pruning and not stopped:
+        for run in finished:
+            run.distrust(problem)
     best = min(finished, key=lambda run: _level(problem, run))
     # Whoever stops one run stops the race: its status is how the winner ended.
     if stopped:
@@ -183,12 +193,19 @@ def _each(problem, runs, descend):
             if run.stopped:
                 return runs[: number + 1]
         return runs
+    descents = []
     with ThreadPoolExecutor(problem.n_threads) as pool:
-        descents = [pool.submit(descend, run) for run in runs]
         try:
-            wait(descents)
+            for run in runs:
+                descents.append(pool.submit(descend, run))
+            if wait(descents, return_when=FIRST_EXCEPTION).not_done:
+                problem.halt.set()
         except KeyboardInterrupt:
             problem.halt.set()
+        except RuntimeError:  # no thread may start once the main thread of the process has ended
+            pass
+        for run in runs[len(descents) :]:
+            descend(run)
     for descent in descents:
         descent.result()
     return runs
@@ -245,11 +262,13 @@ def _supported(problem, best, candidates):
     held_out = problem.held_out.with_loss(problem.losses[-1])
     tried, since = [], 0
     for factors in candidates:
-        terms = held_out.terms(factors)
+        terms = held_out.terms(factors) * problem.pruning.distrust(factors)
         since = since + 1 if tried and terms.sum() >= min(t.sum() for t, _ in tried) else 0
         tried.append((terms, factors))
         if since == _BEYOND:
             break
+    if not tried:
+        return None
     least = min((terms for terms, _ in tried), key=np.sum)
     if least.sum() > _WITHIN_REACH * _level(problem, best):
         return None

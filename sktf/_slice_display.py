@@ -25,10 +25,8 @@ class SliceDisplay(Display):
 
     Parameters
     ----------
-    observed : array-like of shape (n_rows, n_columns)
-        Observed values; NaN where missing.
-    predicted : array-like of shape (n_rows, n_columns)
-        Predictions of all cells.
+    observed, predicted : array-like of shape (n_rows, n_columns)
+        Observed values, NaN where missing, and predictions of all cells.
     mode_names : tuple of str, default=("mode 0", "mode 1")
         Names of the modes that run down and across.
     title : str, default=None
@@ -62,10 +60,9 @@ class SliceDisplay(Display):
         ----------
         estimator : estimator instance
             A fitted completion estimator.
-        X : array-like of shape (n_observed, n_modes)
-            Indices of observed cells; give held-out cells to see the errors that count.
-        y : array-like of shape (n_observed,)
-            Their values; repeated cells are averaged.
+        X, y : array-like of shape (n_observed, n_modes) and (n_observed,)
+            Observed cells and their values; repeated cells are averaged. Give held-out cells to
+            see the errors that count.
         modes : tuple of 2 int, default=(0, 1)
             The modes that run down and across, of at most 2**22 cells.
         at : sequence of int, default=None

@@ -12,17 +12,14 @@ _RIDGE = 1e-10
 
 
 def distinct_cells(observations):
-    """Return one observation per cell, in order: the mean of its rows, of their total weight.
-
-    Weights are divided by their mean.
-    """
+    """Return one observation per cell, in order: the mean of its rows. Weights have mean 1."""
     numbers = cell_numbers(observations)
     first = np.unique(numbers, return_index=True)[1]
     share = observations.weights / observations.weights.max()
-    weights = np.bincount(numbers, share)
-    values = np.bincount(numbers, share * observations.values) / weights
-    weights = weights / weights.mean()
-    return observations._replace(coords=observations.coords[first], values=values, weights=weights)
+    totals = np.bincount(numbers, share)
+    values = np.bincount(numbers, share * observations.values) / totals
+    coords, weights = observations.coords[first], totals / totals.mean()
+    return observations._replace(coords=coords, values=values, weights=weights)
 
 
 def mean_squared_error(factors, cells):
@@ -33,10 +30,7 @@ def mean_squared_error(factors, cells):
 
 
 def sparse_als(cells, rank, start, rng, max_iter, tol):
-    """Sweep over the observed cells: each row of a factor is a least-squares problem.
-
-    Returns factors, the number of sweeps, and whether the relative error settled to ``tol``.
-    """
+    """Return factors, the number of sweeps, and whether the relative error settled to ``tol``."""
     factors = start or [rng.random_sample((size, rank)) for size in cells.shape]
     modes = [_by_row(cells, mode) for mode in range(len(cells.shape))]
     norm = np.sqrt(np.average(cells.values**2, weights=cells.weights))
@@ -50,9 +44,8 @@ def sparse_als(cells, rank, start, rng, max_iter, tol):
         errors.append(np.sqrt(mean_squared_error(factors, cells)) / norm)
         if sweep > 5:
             # A longer step in the direction of the sweep, if it pays: ALS creeps in swamps.
-            jump = [
-                old + np.sqrt(sweep) * (new - old) for old, new in zip(before, factors, strict=True)
-            ]
+            pairs = zip(before, factors, strict=True)
+            jump = [old + np.sqrt(sweep) * (new - old) for old, new in pairs]
             error = np.sqrt(mean_squared_error(jump, cells)) / norm
             if error < errors[-1]:
                 factors, errors[-1] = jump, error

@@ -9,8 +9,8 @@ from ._descent import NO_MOVE
 class CompiledWalk:
     """What ``Walk`` is, for factors under the step ``Adaptive``.
 
-    Nothing is done in Python between two looks of an observer: at a thousand cells that takes
-    twice as long as the gradient, and keeps other threads from going down beside this one.
+    Nothing is done in Python between two looks of an observer: at a thousand cells, Python would
+    take twice as long as the gradient and keep other threads from descending beside this one.
 
     Parameters
     ----------
@@ -36,8 +36,8 @@ class CompiledWalk:
         loss = _kernels.cp_pass(*cells, delta, self._stacked, gradients[0])
         first = step.init(theta, gradients[0].ravel())
         self._state = np.array([loss, 0.0, 0.0, first.bound, 0.0])
-        rule = (step.learning_rate, step.growth, NO_MOVE)
-        self._arguments = cells, delta, self._stacked, gradients, rule, self._state, tol
+        rule = float(step.learning_rate), float(step.growth), NO_MOVE
+        self._arguments = cells, delta, self._stacked, gradients, rule, self._state, float(tol)
         self.n_iter = 0
 
     @property
@@ -64,7 +64,7 @@ class CompiledWalk:
 
 def whole_lines(n_blocks, n_rows, n_components, dtype):
     """Return blocks of zeros, every row as many whole cache lines as hold ``n_components``."""
-    line = _kernels.LINE
+    line, n_rows = _kernels.LINE, int(n_rows)
     width = -(-n_components * dtype.itemsize // line) * line
     memory = np.zeros(n_blocks * n_rows * width + line, np.uint8)
     start = -memory.ctypes.data % line

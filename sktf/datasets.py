@@ -20,10 +20,9 @@ class Entries(NamedTuple):
 
     Attributes
     ----------
-    X : ndarray of shape (n_observed, n_modes)
-        Indices of the cells, int64; the loaders list them in C order: shuffle before making folds.
-    y : ndarray of shape (n_observed,)
-        Their values, float64.
+    X, y : ndarray of shape (n_observed, n_modes) and (n_observed,)
+        Indices of the cells, int64, and their values, float64. The loaders list them in C order:
+        shuffle before making folds.
     shape : tuple of int
         The size of each mode.
     """
@@ -91,20 +90,19 @@ def make_low_rank(
 
 
 def _draw_factor(distribution, n, rank, rng):
-    if distribution == "orthonormal":
-        if n < rank:
-            raise ValueError(
-                f"rank is {rank}, but a mode has size {n}: orthonormal columns need every size to "
-                "be at least the rank. Lower rank, or choose another distribution."
-            )
-        return np.linalg.qr(rng.standard_normal((n, rank)))[0]
     draws = {
         "gaussian": rng.standard_normal,
         "uniform": rng.random_sample,
         "heavy_tailed": lambda size: rng.standard_t(3, size),
+        "orthonormal": lambda size: np.linalg.qr(rng.standard_normal(size))[0],
     }
     if distribution not in draws:
-        raise ValueError(f"distribution is {distribution!r}; pass one of {[*draws, 'orthonormal']}")
+        raise ValueError(f"distribution is {distribution!r}; pass one of {[*draws]}")
+    if distribution == "orthonormal" and n < rank:
+        raise ValueError(
+            f"rank is {rank}, but a mode has size {n}: orthonormal columns need every size to "
+            "be at least the rank. Lower rank, or choose another distribution."
+        )
     return draws[distribution]((n, rank))
 
 
@@ -191,11 +189,7 @@ def _sides(n_modes, pattern, mode, block_shape):
 
 
 def _draw(labels, size, name, rng):
-    """Return row numbers of whole groups drawn at random, in random order, and of the rest.
-
-    Groups are drawn until they hold `size` entries, so the last may exceed it. From one state of
-    `rng` a larger size draws a superset.
-    """
+    """Return row numbers, in random order, of groups drawn until they hold `size`; of the rest."""
     n = len(labels)
     is_share = not isinstance(size, Integral)
     n_wanted = round(size * n) if is_share else size
@@ -221,8 +215,7 @@ def sample_entries(
     tensor : array-like of shape (n_1, ..., n_N)
         The truth. Cells that are NaN, or masked in a masked array, are never drawn.
     size : int or float
-        How many of the known cells to draw: their number, or as a float their share. The last
-        group drawn may exceed it.
+        Number or, as a float, share of the known cells to draw; the last group may exceed it.
     pattern, mode, block_shape
         What is drawn as a whole, see `entry_groups`: by default single cells, uniformly.
     noise : float, default=0.0
@@ -259,12 +252,10 @@ def split_entries(
 
     Parameters
     ----------
-    X : array-like of shape (n_observed, n_modes)
-        Indices of the observed cells.
-    y : array-like of shape (n_observed,)
+    X, y : array-like of shape (n_observed, n_modes) and (n_observed,)
+        Indices of the observed cells, and their values.
     test_size : int or float, default=0.25
-        How many rows to hold out: their number, or as a float their share. The last group drawn
-        may exceed it.
+        Number or, as a float, share of the rows to hold out; the last group may exceed it.
     pattern, mode, block_shape
         What is held out as a whole, see `entry_groups`.
     random_state : int, RandomState instance or None, default=None
@@ -329,9 +320,8 @@ def dense_from_entries(X, y, shape, *, fill_value=np.nan):
 
     Parameters
     ----------
-    X : array-like of shape (n_entries, n_modes)
-    y : array-like of shape (n_entries,)
-        Values; a cell named by several rows gets their mean.
+    X, y : array-like of shape (n_entries, n_modes) and (n_entries,)
+        Indices and values; a cell named by several rows gets the mean of theirs.
     shape : tuple of int
     fill_value : float, default=nan
         What the other cells get.
@@ -358,9 +348,8 @@ def dense_from_entries(X, y, shape, *, fill_value=np.nan):
     cells = np.ravel_multi_index(tuple(X.T), shape)
     counts = np.bincount(cells, minlength=np.prod(shape))
     sums = np.bincount(cells, weights=y, minlength=np.prod(shape))
-    seen = counts > 0
     dense = np.full(sums.shape, fill_value, dtype=np.float64)
-    return np.divide(sums, counts, out=dense, where=seen).reshape(shape)
+    return np.divide(sums, counts, out=dense, where=counts > 0).reshape(shape)
 
 
 def _index_array(X):
@@ -379,9 +368,8 @@ def make_ratings(n_users=300, n_items=200, n_ratings=6000, *, rank=3, noise=0.5,
 
     Parameters
     ----------
-    n_users, n_items : int, default=300 and 200
-    n_ratings : int, default=6000
-        Number of distinct rated cells, at most a quarter of all.
+    n_users, n_items, n_ratings : int, default=300, 200 and 6000
+        Sizes of the modes, and the number of distinct rated cells, at most a quarter of all.
     rank : int, default=3
         Number of latent tastes.
     noise : float, default=0.5
@@ -419,7 +407,7 @@ def make_ratings(n_users=300, n_items=200, n_ratings=6000, *, rank=3, noise=0.5,
     users, items = X.T
     stars = 3.5 + 0.4 * rng.standard_normal(n_users)[users]
     stars += 0.5 * rng.standard_normal(n_items)[items]
-    tastes, traits = rng.standard_normal((n_users, rank)), rng.standard_normal((n_items, rank))
+    tastes, traits = (rng.standard_normal((n, rank)) for n in (n_users, n_items))
     stars += 0.6 * np.sum(tastes[users] * traits[items], axis=1) / np.sqrt(rank)
     stars += noise * rng.standard_normal(n_ratings)
     return Entries(X, np.clip(np.rint(stars), 1, 5), (n_users, n_items))

@@ -138,7 +138,10 @@ def cp_gradients(vectors, gradient, matrices=None):
     >>> cp_gradients([[[1.0]], [[2.0]]], [[3.0]])
     [array([[6.]]), array([[3.]])]
     """
-    pulled = _deep_cp_gradients(*_check_blocks(vectors, matrices), gradient)
+    vectors, blocks = _check_blocks(vectors, matrices)
+    shape, rank = tuple(map(len, vectors)), vectors[0].shape[1]
+    factorization = DeepCPFactorization(shape, rank, len(blocks[0]))
+    pulled = _pull_back(factorization, vectors + blocks, gradient)
     return pulled[: len(vectors)] if matrices is None else pulled
 
 
@@ -523,16 +526,10 @@ def _pull_back(factorization, blocks, gradient):
     return factorization.unpack(factorization.pullback(theta, memory, at_factors))
 
 
-def _deep_cp_gradients(vectors, matrices, gradient):
-    shape = tuple(map(len, vectors))
-    factorization = DeepCPFactorization(shape, vectors[0].shape[1], len(matrices[0]))
-    return _pull_back(factorization, vectors + matrices, gradient)
-
-
 def _flow(vectors, matrices, gradient):
     """Return the blocks, their velocities, and <-G, component>, linear in the first vector."""
     vectors, matrices = _check_blocks(vectors, matrices)
-    flow = [-pulled for pulled in _deep_cp_gradients(vectors, matrices, gradient)]
+    flow = [-pulled for pulled in cp_gradients(vectors, gradient, matrices)]
     return vectors, matrices, flow, (vectors[0] * flow[0]).sum(axis=0)
 
 

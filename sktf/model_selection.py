@@ -4,10 +4,8 @@ All three deal whole groups of ``datasets.entry_groups`` to the folds, so that n
 seen in training. A column of X holds indices, or labels, which are numbered in sorted order.
 """
 
-from abc import abstractmethod
-
 import numpy as np
-from sklearn.model_selection import BaseCrossValidator
+from sklearn.model_selection import BaseCrossValidator, KFold
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 from sklearn.utils import check_random_state
 
@@ -17,36 +15,20 @@ __all__ = ["BlockKFold", "CellKFold", "FiberKFold"]
 
 
 class _GroupedKFold(BaseCrossValidator):
-    """K folds of whole groups of cells."""
+    """K folds of whole groups of cells, those that ``entry_groups`` makes of the attributes."""
+
+    _pattern, mode, block_shape = "cells", None, None
 
     def __init__(self, n_splits, random_state):
         if not isinstance(n_splits, int | np.integer) or n_splits < 2:
             raise ValueError(f"n_splits is {n_splits!r}; pass a whole number of folds, 2 or more.")
-        self.n_splits = n_splits
-        self.random_state = random_state
+        self.n_splits, self.random_state = int(n_splits), random_state
 
-    @abstractmethod
-    def _groups(self, X):
-        """Return the label of the group of each row of an index table."""
-
-    def get_n_splits(self, X=None, y=None, groups=None):
-        """Return the number of folds.
-
-        Parameters
-        ----------
-        X, y, groups : object, default=None
-            Ignored.
-
-        Returns
-        -------
-        int
-            ``n_splits``.
-        """
-        return int(self.n_splits)
+    get_n_splits = KFold.get_n_splits
 
     def _iter_test_indices(self, X=None, y=None, groups=None):
-        table = _index_table(X)
-        labels = self._groups(table)
+        table, grouping = _index_table(X), {"mode": self.mode, "block_shape": self.block_shape}
+        labels = entry_groups(table, pattern=self._pattern, **grouping)
         n_groups = int(labels.max(initial=-1)) + 1
         if n_groups < self.n_splits:
             raise ValueError(
@@ -163,9 +145,6 @@ class CellKFold(_GroupedKFold):
     def __init__(self, n_splits=5, *, random_state=None):
         super().__init__(n_splits, random_state)
 
-    def _groups(self, X):
-        return entry_groups(X)
-
 
 class FiberKFold(_GroupedKFold):
     """K folds of fibers: cells that differ in the index of one mode only are held out together.
@@ -191,12 +170,11 @@ class FiberKFold(_GroupedKFold):
     [[0, 0], [0, 1], [0, 2], [0, 3]]
     """
 
+    _pattern = "fibers"
+
     def __init__(self, n_splits=5, *, mode, random_state=None):
         super().__init__(n_splits, random_state)
         self.mode = mode
-
-    def _groups(self, X):
-        return entry_groups(X, pattern="fibers", mode=self.mode)
 
 
 class BlockKFold(_GroupedKFold):
@@ -224,9 +202,8 @@ class BlockKFold(_GroupedKFold):
     [0, 1, 2]
     """
 
+    _pattern = "blocks"
+
     def __init__(self, n_splits=5, *, block_shape, random_state=None):
         super().__init__(n_splits, random_state)
         self.block_shape = block_shape
-
-    def _groups(self, X):
-        return entry_groups(X, pattern="blocks", block_shape=self.block_shape)

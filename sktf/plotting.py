@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.isotonic import isotonic_regression
 from sklearn.metrics import PredictionErrorDisplay
+from sklearn.preprocessing import normalize
 
 from ._agreement import AgreementDisplay
 from ._docs import shared
 from ._plotting import BLUE, DASHED, GRAY, INK, ORANGE, Display, check_fitted, make_axes
+from ._rank import component_norms
 from ._rank_curve import RankCurveDisplay
 from ._slice_display import SliceDisplay
 
@@ -135,10 +137,8 @@ class TrajectoryDisplay(Display):
         colours = colormaps["viridis"](np.linspace(0, 0.78, shown.size))
         for index, colour in zip(shown, colours, strict=True):
             self.lines_[index].set(color=colour, linewidth=1.8, zorder=3)
-        self.truth_lines_ = [
-            ax.axhline(value, zorder=2, **DASHED)
-            for value in np.ravel([] if self.truth is None else self.truth)
-        ]
+        truth = np.ravel([] if self.truth is None else self.truth)
+        self.truth_lines_ = [ax.axhline(value, zorder=2, **DASHED) for value in truth]
         # A little room below zero keeps the components that never grew in sight.
         ax.set(ylabel=_Y_LABELS[quantity], ylim=(-0.02 * ax.get_ylim()[1], None))
         if shown.size:
@@ -279,8 +279,7 @@ def _check_names(sizes, names, labels):
     names = [f"mode {n}" for n in range(len(sizes))] if names is None else list(names)
     labels = [None] * len(sizes) if labels is None else labels
     labels = [None if label is None else list(label) for label in labels]
-    pairs = zip(labels, sizes, strict=False)
-    counts = [size if label is None else len(label) for label, size in pairs]
+    counts = [n if label is None else len(label) for label, n in zip(labels, sizes, strict=False)]
     if len(names) != len(sizes) or len(labels) != len(sizes) or counts != sizes:
         raise ValueError(
             f"The modes have sizes {sizes}; got {len(names)} mode names and labels for {counts}."
@@ -297,18 +296,14 @@ def _normalise(factors, n_components):
             f"n_components must be between 1 and {available}; got {n_components}. "
             "Where rank_ is 0, pass n_components to draw the uncounted components."
         )
-    units = [np.array(factor[:, :n_components], dtype=float) for factor in factors]
-    norms = np.ones(n_components)
-    for unit in units:
-        length = np.linalg.norm(unit, axis=0)
-        norms *= length
-        unit /= np.where(length > 0, length, 1.0)
+    factors = [np.asarray(factor[:, :n_components], dtype=float) for factor in factors]
+    units = [normalize(factor, axis=0) for factor in factors]
     for unit in units[:-1]:
         peaks = unit[np.abs(unit).argmax(axis=0), np.arange(n_components)]
         signs = np.where(peaks < 0, -1.0, 1.0)
         unit *= signs
         units[-1] *= signs
-    return units, norms
+    return units, component_norms(factors)
 
 
 def _plot_mode(axes, unit, name, labels):

@@ -241,7 +241,7 @@ class HeldOutTerms:
 
 def supported(candidates, best=1.0, tol=0.0):
     """Return the number of the candidate that is chosen, or None, and how many were tried."""
-    problem = make_problem({}, tol=tol)._replace(held_out=HeldOutTerms())
+    problem = make_problem({}, tol=tol)._replace(held_out=HeldOutTerms(), pruning=Averaging())
     run = make_run(0.0)
     run.score = best
     chosen = _supported(problem, run, iter(candidates))
@@ -296,6 +296,12 @@ class Averaging:
     def candidates(self, thetas):
         self.averaged = [float(theta[0]) for theta in thetas]
         return iter([np.mean(thetas, axis=0)])
+
+    def factors(self, theta):
+        return theta
+
+    def distrust(self, factors):
+        return 1.0
 
     def theta(self, factors):
         return factors
@@ -375,18 +381,43 @@ def side_by_side(starts, notify=lambda *_: False, function=None, **options):
 def test_two_runs_descend_at_once():
     """Each waits at its third iteration until the other is there."""
     both = Barrier(2, timeout=10)
-    run, _ = side_by_side([0.5, -0.6], lambda i, *_: i == 3 and both.wait() < 0)
+
+    def meet(iteration, *_):
+        if iteration == 3:
+            both.wait()
+        return False
+
+    run, _ = side_by_side([0.5, -0.6], meet)
     np.testing.assert_allclose(np.abs(run.theta), 1.0, atol=1e-4)
 
 
 def test_an_error_of_one_run_is_that_of_the_race():
-    """As it was raised."""
+    """As it was raised, and at once: the other run would go on for 10^7 iterations."""
+    endless = parabola(0.0, curvature=1e-7)
 
     def failing(theta):
-        return 1 / 0 if theta[0] > 5 else wells(theta)
+        return 1 / 0 if theta[0] > 5 else endless(theta)
 
     with pytest.raises(ZeroDivisionError):
-        side_by_side([0.5, 9.0], function=failing)
+        side_by_side([0.5, 9.0], function=failing, max_iter=10**7, tol=-1.0)
+
+
+def test_without_new_threads_runs_descend_one_by_one(monkeypatch):
+    """Once the main thread of a process has ended, no other may start a thread."""
+
+    def refuse(*arguments):
+        raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    monkeypatch.setattr(_schedule.ThreadPoolExecutor, "submit", refuse)
+    run, _ = side_by_side([0.5, -0.6])
+    np.testing.assert_allclose(np.abs(run.theta), 1.0, atol=1e-4)
+
+
+def test_a_descent_looks_around_however_seldom_it_is_recorded():
+    """Every hundred steps at least, so that Ctrl-C and the end of a race take effect."""
+    recorder = Recorder(lambda theta: {}, 10**9, lambda *_: False)
+    observer = _schedule.Observer(recorder, None, None)
+    assert [observer.due(n) for n in (0, 70, 10**6)] == [100, 170, 10**6 + 100]
 
 
 @pytest.mark.parametrize("n_starts", [2, 5])
@@ -394,8 +425,8 @@ def test_ctrl_c_ends_all_runs_that_descend_at_once(monkeypatch, n_starts):
     """The thread that waits for them is told; the best state of all is what is left."""
     met = Event()
 
-    def impatient(descents):
-        assert met.wait(10)
+    def impatient(descents, **options):
+        met.wait(10)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(_schedule, "wait", impatient)

@@ -370,7 +370,7 @@ def test_dask_tells_fits_of_other_data_apart(small_tensor):
 
 @pytest.mark.parametrize("step", ["adaptive", "constant"])
 def test_ctrl_c_between_two_records(small_tensor, monkeypatch, step):
-    """In the middle of compiled steps, or of a gradient: theta as it was, and its squared loss."""
+    """Before compiled steps, or in the middle of a gradient: theta as it was, and its loss."""
     from sktf._objective import FusedObjective
     from sktf._walk import CompiledWalk
 

@@ -86,13 +86,27 @@ def test_steps_that_change_nothing_end():
     assert np.abs(objective(compiled.theta)[1]).max() < 1e-12
 
 
+@pytest.mark.parametrize("unit", [1e-90, 1e-40, 1e90, 1e120])
+def test_lengths_neither_overflow_nor_underflow(unit):
+    """In units of a matrix whose squares do: compiled steps are still those in Python."""
+    objective, theta = make(2)
+    objective._cells = objective._cells[0], objective._cells[1] * unit, objective._cells[2]
+    theta = theta * unit**0.5
+    compiled, plain = objective.walk(theta, STEP, 0.0), Walk(objective, theta, STEP, 0.0)
+    compiled.go(20), plain.go(20)
+    assert compiled.n_iter == plain.n_iter == 20
+    size = np.abs(plain.theta).max()
+    assert np.isfinite(size) and np.abs(plain.theta - theta).max() > 1e-6 * size
+    np.testing.assert_allclose(compiled.theta, plain.theta, rtol=0, atol=1e-9 * size)
+
+
 def test_a_loss_that_is_not_finite_ends_the_steps():
     """Values whose squares overflow: infinite from the first step on."""
     objective, theta = make(2, values=1e200)
     with np.errstate(over="ignore"):
         compiled = objective.walk(theta, STEP, 0.0)
         compiled.go(50)
-        end = gradient_descent(objective, theta, STEP, max_iter=9, tol=0.0, observe=print)
+        end = gradient_descent(objective, theta, STEP, max_iter=9, tol=0.0, observe=lambda *_: None)
     assert not np.isfinite(compiled.loss) and compiled.n_iter <= 1
     assert end.status == "diverged"
 
