@@ -72,8 +72,9 @@ def agreeing(models):
     squares = (np.diag(gram)[:, None] + np.diag(gram) - 2 * gram).clip(0)
     if not np.isfinite(squares).all():
         return models
-    # Of each row the first is 0, the distance from itself.
-    medians = np.sort(squares, axis=1)[:, len(models) // 2]
+    # Of each row the first is 0, the distance from itself. Of two middle ones the larger counts:
+    # two models that agree say nothing against a third.
+    medians = np.sort(squares, axis=1)[:, (len(models) + 1) // 2]
     near = squares[np.argmin(medians)] <= _FAR**2 * medians.min()
     return [model for model, is_near in zip(models, near, strict=True) if is_near]
 

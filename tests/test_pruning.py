@@ -67,7 +67,7 @@ def models_at(distances):
 @pytest.mark.parametrize(
     ("distances", "kept"),
     [
-        ([0, 0.1, 5], [0, 1]),
+        ([0, 0.1, 5], [0, 1, 2]),
         ([5, 0, 0.1, 0.2], [1, 2, 3]),
         ([0, 0.1, 0.2, 0.3, 9, -8], [0, 1, 2, 3]),
         ([0, 1, 2, 3, 4, 4.5], [0, 1, 2, 3, 4, 5]),
@@ -76,7 +76,10 @@ def models_at(distances):
     ],
 )
 def test_models_far_from_most_others_are_left_out(distances, kept):
-    """On a line distances are differences: a model stays within twice the least median."""
+    """On a line distances are differences: a model stays within twice the least median.
+
+    Two that agree are no majority of three.
+    """
     models = models_at(distances)
     assert [any(m is model for m in agreeing(models)) for model in models] == [
         n in kept for n in range(len(models))
