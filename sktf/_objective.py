@@ -82,7 +82,7 @@ class Objective:
     def with_loss(self, loss):
         """Return the same objective with another loss; the cells are shared."""
         other = copy(self)
-        other.loss_function, other._buffers = loss, None
+        other.loss_function = loss
         return other
 
     def n_descents(self, step):
@@ -113,6 +113,12 @@ class FusedObjective(Objective):
         self._blocks = [(heads[i:j], edges[i : j + 1]) for i, j in pairwise(bounds)]
         self._starts, self._buffers = starts, None
         self.n_threads = min(len(self._blocks), numba_config.NUMBA_NUM_THREADS)
+
+    def with_loss(self, loss):
+        """Return the same objective with another loss and buffers of its own."""
+        other = super().with_loss(loss)
+        other._buffers = None
+        return other
 
     def _is_compiled(self, step):
         # Of a vector alone, the gradient at the columns of zeros that fill a line is not zero.
