@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.metrics.pairwise import cosine_similarity
 
 from ._docs import shared
 from ._plotting import Display, check_fitted, make_axes, nameless
@@ -152,4 +151,7 @@ def _correlations(predictions):
         raise ValueError(
             f"predictions has shape {predictions.shape}; pass a table of members by cells."
         )
-    return cosine_similarity(predictions - predictions.mean(axis=1, keepdims=True))
+    left = predictions - predictions.mean(axis=1, keepdims=True)
+    length = np.linalg.norm(left, axis=1, keepdims=True)
+    unit = left / np.where(length > 0, length, 1.0)
+    return unit @ unit.T

@@ -10,7 +10,14 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ._offset import Offset
-from ._rank import component_norms, count_above, descending, merged_norms, svd_factors
+from ._rank import (
+    component_norms,
+    count_above,
+    descending,
+    merged_norms,
+    sum_of_products,
+    svd_factors,
+)
 from ._sides import to_cells
 from ._validation import check_cells, check_extension
 
@@ -238,13 +245,3 @@ class BaseCompletion(RegressorMixin, BaseEstimator, ABC):
             at = new == row
             solved[row] = np.linalg.lstsq(design[at], left[at], rcond=self.rank_tol)[0]
         return solved[:, :rank], unit * solved[:, rank:].sum(axis=1)
-
-
-def sum_of_products(factors, cells):
-    """Return ``sum_r prod_n factors[n][cells[:, n], r]``, a chunk of cells at a time."""
-    total = np.empty(len(cells))
-    n_rows = max(1, _CHUNK // max(1, factors[0].shape[1]))
-    for start in range(0, len(cells), n_rows):
-        part = slice(start, start + n_rows)
-        total[part] = prod(f[cells[part, n]] for n, f in enumerate(factors)).sum(axis=1)
-    return total

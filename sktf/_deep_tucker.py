@@ -12,7 +12,6 @@ from math import prod
 from numbers import Integral
 
 import numpy as np
-from sklearn.preprocessing import normalize
 from sklearn.utils._param_validation import Interval
 
 from ._cp import component_start
@@ -21,7 +20,7 @@ from ._deep_matrix import like, one_for_each
 from ._docs import shared
 from ._factorization import Factorization, given_blocks, pack
 from ._gradient import GradientDescentCompletion
-from ._rank import component_norms, count_above
+from ._rank import component_norms, count_above, unit_columns
 
 # The default rank of a mode, and the default number of components, are at most these.
 _MOST_RANK, _MOST_COMPONENTS = 30, 128
@@ -101,7 +100,7 @@ class TuckerFactorization(Factorization):
     def embed(self, factors):
         """The core is diagonal; all blocks of a component have one norm."""
         order, core = len(self.shape), np.zeros(self.blocks[0])
-        units, norms = unit_columns(factors, 1 + self._n_in_modes)
+        units, norms = units_and_norms(factors, 1 + self._n_in_modes)
         # A multiple of the identity of norm s multiplies a vector by s / sqrt(d).
         depth = self._n_in_modes // order - 1
         norms *= prod(self.shape) ** (depth / 2 / (1 + self._n_in_modes))
@@ -111,10 +110,10 @@ class TuckerFactorization(Factorization):
         return pack([core, *(mode.embed([unit * shrink]) for mode, unit, shrink in modes)])
 
 
-def unit_columns(factors, n_blocks):
+def units_and_norms(factors, n_blocks):
     """Return columns of norm 1, and norms whose power ``n_blocks`` is that of the components."""
     norms = component_norms(factors) ** (1 / n_blocks)
-    return [normalize(factor, axis=0) for factor in factors], norms
+    return [unit_columns(factor) for factor in factors], norms
 
 
 def check_components(shape, n_components):

@@ -6,9 +6,9 @@ from threading import Event
 import numpy as np
 from sklearn.metrics import r2_score
 
-from ._base import sum_of_products
 from ._objective import make_objective
 from ._pruning import Pruning
+from ._rank import sum_of_products
 from ._schedule import Problem, Run, Start, best_run, refit
 from ._steps import make_step
 from ._threads import one_blas_thread

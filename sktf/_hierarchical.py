@@ -19,7 +19,7 @@ from ._deep_tucker import (
     matricization_values,
     repeats,
     stack_padded,
-    unit_columns,
+    units_and_norms,
 )
 from ._docs import shared
 from ._factorization import Factorization, given_blocks, pack
@@ -127,7 +127,7 @@ class HierarchicalFactorization(Factorization):
 
     def embed(self, factors):
         """Interior matrices are diagonal; all weight vectors of a component have one norm."""
-        units, norms = unit_columns(factors, len(self._tree))
+        units, norms = units_and_norms(factors, len(self._tree))
         if len(self._tree) == 1:
             return pack(unit * norms for unit in units)
         diagonal = [np.diag(norms)] * (len(units) - 2) + [norms[:, None]]

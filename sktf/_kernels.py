@@ -148,7 +148,7 @@ def _lengths(F, gradients):
     if min(square, size) > 1e-200 and max(square, change, size) < 1e200:
         return sqrt(square), sqrt(change), sqrt(size)
     peak, steepest = float(np.abs(F).max()), float(np.abs(gradients).max())
-    if not (0 < peak < inf and 0 < steepest < inf):
+    if not (1e-300 < peak < inf and 1e-300 < steepest < inf):
         return steepest, steepest, peak
     square, change, size = _squares(F, gradients, 1 / peak, 1 / steepest)
     return steepest * sqrt(square), steepest * sqrt(change), peak * sqrt(size)

@@ -9,11 +9,11 @@ from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval
 
-from ._base import BaseCompletion, sum_of_products
+from ._base import BaseCompletion
 from ._docs import shared
 from ._frame import fit_frame
 from ._identifiability import warn_under_determined
-from ._rank import entropy_rank
+from ._rank import entropy_rank, sum_of_products
 from ._sides import matrix_groups
 from ._sweeps import distinct_cells
 from ._validation import check_held_out, check_observations

@@ -15,6 +15,8 @@ _STALLED = 3e-3
 _FAR = 2
 # An entry this many times larger than any value seen speaks against a model.
 _TOO_LARGE = 2.5
+# The largest such ratio that counts; its square is still a number.
+_MOST = 1e50
 # A compression is exact when it leaves this share of the squared norm.
 _EXACT = 1e-12
 
@@ -47,12 +49,12 @@ class Pruning:
         return islice(compressions(mean), self._factorization.most_components)
 
     def distrust(self, factors):
-        """Return what held-out errors are multiplied by: more than 1 for entries far too large.
+        """Return a factor on held-out errors, above 1 for entries far too large.
 
         Such entries lie where nothing is seen, held-out cells included.
         """
         far = far_entry(factors, self._limit) if self._limit else None
-        return 1.0 if far is None else (far[1] / self._limit) ** 2
+        return 1.0 if far is None else min(abs(far[1]) / self._limit, _MOST) ** 2
 
     def theta(self, factors):
         """Return the theta of given factors."""
@@ -63,17 +65,17 @@ def agreeing(models):
     """Return the models that lie near most others, measured over the whole tensor.
 
     Held-out cells tell nothing of fibers and blocks without any cell, where a model may be far
-    off. Kept are those within ``_FAR`` times the median distance from the model that has the
-    least: ``|S - T|^2 = <S, S> - 2 <S, T> + <T, T>``.
+    off. Kept are those within ``_FAR`` times the (upper) median distance from the model that has
+    the least: ``|S - T|^2 = <S, S> - 2 <S, T> + <T, T>``.
     """
-    if len(models) < 3:
+    if len(models) < 4:  # of three, two that agree are no majority
         return models
-    gram = np.array([[_inner(left, right) for right in models] for left in models])
-    squares = (np.diag(gram)[:, None] + np.diag(gram) - 2 * gram).clip(0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        gram = np.array([[_inner(left, right) for right in models] for left in models])
+        squares = (np.diag(gram)[:, None] + np.diag(gram) - 2 * gram).clip(0)
     if not np.isfinite(squares).all():
         return models
-    # Of each row the first is 0, the distance from itself. Of two middle ones the larger counts:
-    # two models that agree say nothing against a third.
+    # Of each row the first is 0, the distance from itself.
     medians = np.sort(squares, axis=1)[:, (len(models) + 1) // 2]
     near = squares[np.argmin(medians)] <= _FAR**2 * medians.min()
     return [model for model, is_near in zip(models, near, strict=True) if is_near]

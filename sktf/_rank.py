@@ -1,9 +1,12 @@
 """Counting components and singular values: norms, merging parallel ones, entropy."""
 
 from functools import reduce
+from math import prod
 
 import numpy as np
 
+# Numbers held at once while products of factor rows are formed.
+_CHUNK = 2**22
 # Cells, drawn at random, at which entries are looked at.
 _N_CELLS = 4096
 # Two components whose unit tensors have a larger |inner product| are one component.
@@ -24,6 +27,12 @@ def _column_norms(factor):
     return peak * np.linalg.norm(factor / peak, axis=0)
 
 
+def unit_columns(factor):
+    """Return the columns divided by their norms; columns of zeros stay."""
+    norms = _column_norms(factor)
+    return factor / np.where(norms > 0, norms, 1.0)
+
+
 def far_entry(factors, limit):
     """Return the rows of an entry beyond ``limit`` in absolute value, and the entry; or None.
 
@@ -35,12 +44,21 @@ def far_entry(factors, limit):
         return None
     rng = np.random.RandomState(0)
     cells = [np.r_[np.abs(f).argmax(axis=0), rng.randint(len(f), size=_N_CELLS)] for f in factors]
-    rows = (factor[cell] for factor, cell in zip(factors, cells, strict=True))
-    values = reduce(np.multiply, rows).sum(axis=1)
+    values = sum_of_products(factors, np.column_stack(cells))
     worst = int(np.abs(values).argmax())
     if not np.abs(values[worst]) > limit:
         return None
     return tuple(int(cell[worst]) for cell in cells), float(values[worst])
+
+
+def sum_of_products(factors, cells):
+    """Return ``sum_r prod_n factors[n][cells[:, n], r]``, a chunk of cells at a time."""
+    total = np.empty(len(cells))
+    n_rows = max(1, _CHUNK // max(1, factors[0].shape[1]))
+    for start in range(0, len(cells), n_rows):
+        part = slice(start, start + n_rows)
+        total[part] = prod(f[cells[part, n]] for n, f in enumerate(factors)).sum(axis=1)
+    return total
 
 
 def descending(factors):

@@ -193,21 +193,24 @@ def _each(problem, runs, descend):
             if run.stopped:
                 return runs[: number + 1]
         return runs
-    descents = []
+    waiting, workers = iter(runs), []
+
+    def work():
+        for run in waiting:
+            descend(run)
+
     with ThreadPoolExecutor(problem.n_threads) as pool:
         try:
-            for run in runs:
-                descents.append(pool.submit(descend, run))
-            if wait(descents, return_when=FIRST_EXCEPTION).not_done:
+            for _ in range(problem.n_threads):
+                workers.append(pool.submit(work))
+            if wait(workers, return_when=FIRST_EXCEPTION).not_done:
                 problem.halt.set()
         except KeyboardInterrupt:
             problem.halt.set()
-        except RuntimeError:  # no thread may start once the main thread of the process has ended
-            pass
-        for run in runs[len(descents) :]:
-            descend(run)
-    for descent in descents:
-        descent.result()
+        except RuntimeError:  # no thread may start: this one does what is left
+            work()
+    for worker in workers:
+        worker.result()
     return runs
 
 

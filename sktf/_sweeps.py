@@ -4,8 +4,8 @@ from math import prod
 
 import numpy as np
 
-from ._base import sum_of_products
 from ._frame import cell_numbers
+from ._rank import sum_of_products
 
 # Relative to the sum of squares in a least-squares problem; keeps its matrix invertible.
 _RIDGE = 1e-10

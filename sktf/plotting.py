@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.isotonic import isotonic_regression
 from sklearn.metrics import PredictionErrorDisplay
-from sklearn.preprocessing import normalize
 
 from ._agreement import AgreementDisplay
 from ._docs import shared
 from ._plotting import BLUE, DASHED, GRAY, INK, ORANGE, Display, check_fitted, make_axes
-from ._rank import component_norms
+from ._rank import component_norms, unit_columns
 from ._rank_curve import RankCurveDisplay
 from ._slice_display import SliceDisplay
 
@@ -297,7 +296,7 @@ def _normalise(factors, n_components):
             "Where rank_ is 0, pass n_components to draw the uncounted components."
         )
     factors = [np.asarray(factor[:, :n_components], dtype=float) for factor in factors]
-    units = [normalize(factor, axis=0) for factor in factors]
+    units = [unit_columns(factor) for factor in factors]
     for unit in units[:-1]:
         peaks = unit[np.abs(unit).argmax(axis=0), np.arange(n_components)]
         signs = np.where(peaks < 0, -1.0, 1.0)

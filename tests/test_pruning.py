@@ -99,6 +99,13 @@ def test_entries_beyond_two_and_a_half_times_the_data_are_distrusted(peak, expec
     np.testing.assert_allclose(Pruning(model, Device(), 1.0).distrust(factors), expected, rtol=1e-6)
 
 
+def test_distrust_is_a_number_in_any_units():
+    """Its square would overflow where the data are tiny."""
+    model = CPFactorization(SHAPE, 2)
+    factor = Pruning(model, Device(), 1e-200).distrust(random_factors(SHAPE, 2))
+    assert 1e10 < factor < np.inf
+
+
 def test_nothing_is_distrusted_where_all_values_are_zero():
     """There is nothing to compare entries with."""
     assert Pruning(CPFactorization(SHAPE, 2), Device(), 0.0).distrust(random_factors(SHAPE, 2)) == 1

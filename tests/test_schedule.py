@@ -1,6 +1,6 @@
 """The race, the stages and the last fit on problems of one or two parameters."""
 
-from threading import Barrier, Event
+from threading import Barrier, Event, Thread
 
 import numpy as np
 import pytest
@@ -402,15 +402,24 @@ def test_an_error_of_one_run_is_that_of_the_race():
         side_by_side([0.5, 9.0], function=failing, max_iter=10**7, tol=-1.0)
 
 
-def test_without_new_threads_runs_descend_one_by_one(monkeypatch):
-    """Once the main thread of a process has ended, no other may start a thread."""
+@pytest.mark.parametrize("n_started", [0, 1])
+def test_where_no_more_threads_may_start_every_run_descends_once(monkeypatch, n_started):
+    """As after the end of the main thread, or beyond a limit of processes."""
+    start, started, seen = Thread.start, [], []
 
-    def refuse(*arguments):
-        raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+    def refuse(thread):
+        if len(started) == n_started:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
 
-    monkeypatch.setattr(_schedule.ThreadPoolExecutor, "submit", refuse)
-    run, _ = side_by_side([0.5, -0.6])
+    monkeypatch.setattr(Thread, "start", refuse)
+    run, runs = side_by_side(
+        [0.5, -0.6, 0.4], lambda i, loss, theta: i == 0 and seen.append(theta[0])
+    )
     np.testing.assert_allclose(np.abs(run.theta), 1.0, atol=1e-4)
+    assert set(seen) >= {0.5, -0.6, 0.4} and len(seen) == len(set(seen))
+    assert all(r.recorder.iteration <= 600 for r in runs)
 
 
 def test_a_descent_looks_around_however_seldom_it_is_recorded():
