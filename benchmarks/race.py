@@ -152,7 +152,7 @@ def print_goals_of(tables):
         print_goal(f"{our}: as good as {peer} in less time on every row", figure, not lost)
 
 
-def main(quick=False, n_splits=3):
+def main(quick=False, n_splits=10):
     """Measure, print a table for each problem, then the goals."""
     names = list(PROBLEMS)[:: 4 if quick else 1]
     fill(names, 1 if quick else n_splits)
@@ -162,7 +162,7 @@ def main(quick=False, n_splits=3):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--splits", type=int, default=3)
+    parser.add_argument("--splits", type=int, default=10)
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     main(options.quick, options.splits)

@@ -149,10 +149,10 @@ class FusedObjective(Objective):
         """Return theta as a NumPy vector."""
         return theta
 
-    def _pass(self, first):
-        """Pass over every block that falls to a thread."""
+    def _pass(self, blocks):
+        """Pass over one block after another, as long as there are any."""
         delta, buffers = self.dtype.type(self.loss_function.delta), self._buffers
-        for block in range(first, len(self._blocks), self.n_threads):
+        for block in blocks:
             gradient = buffers.gradients[block]
             gradient[:] = 0
             arguments = *self._blocks[block], *self._cells, delta, buffers.stacked, gradient
@@ -164,10 +164,11 @@ class FusedObjective(Objective):
             self._buffers = self._new_buffers()
         factors, memory = self.factorization.forward(theta)
         np.concatenate(factors, out=self._buffers.factors)
-        pool = self._buffers.pool
-        others = [pool.submit(self._pass, first) for first in range(1, self.n_threads)]
+        # Shared by the threads: one that wakes late, or is slowed down, leaves more to the others.
+        blocks, pool = iter(range(len(self._blocks))), self._buffers.pool
+        others = [pool.submit(self._pass, blocks) for _ in range(1, self.n_threads)]
         try:
-            self._pass(0)
+            self._pass(blocks)
         finally:
             for other in others:
                 other.result()
