@@ -26,7 +26,7 @@ class DeepCPFactorization(Factorization):
         vectors = [(size, n_components) for size in shape]
         matrices = [(depth, n_components, size, size) for size in shape]
         super().__init__(shape, n_components, vectors + matrices)
-        self.depth = depth
+        self.depth, self.theta_is_factors = depth, depth == 0
 
     def forward(self, theta):
         """Factors, and per mode the vectors (R, d_n, 1) before and after each matrix."""

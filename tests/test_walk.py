@@ -148,6 +148,8 @@ def test_where_steps_are_compiled(monkeypatch):
     cells = Observations(np.zeros((1, 3), int), np.ones(1), np.ones(1), (5, 4, 3))
     other = FusedObjective(deep, cells, ClippedSquare(inf))
     assert type(other.walk(np.ones(deep.n_parameters), STEP, 0.0)) is Walk
+    flat = FusedObjective(DeepCPFactorization((5, 4, 3), 2, 0), cells, ClippedSquare(inf))
+    assert type(flat.walk(np.ones(24), STEP, 0.0)) is CompiledWalk
     vector = CPFactorization((5,), 2)
     cells = Observations(np.zeros((1, 1), int), np.ones(1), np.ones(1), (5,))
     objective = FusedObjective(vector, cells, ClippedSquare(inf))
