@@ -32,7 +32,7 @@ def compare(name, entries, seen):
     shape = {"shape": entries.shape, "random_state": 0}
     for label, estimator in {
         "CPCompletion(), defaults": CPCompletion(**shape),
-        "DeepCPCompletion(depth=1)": DeepCPCompletion(n_init=4, max_iter=500, **shape),
+        "DeepCPCompletion(depth=1)": DeepCPCompletion(n_init=3, max_iter=1000, **shape),
         "CP-ALS of tensorly, rank search": CPALSCompletion(solver="tensorly", n_init=2, **shape),
         "CP-ALS on seen cells, rank search": CPALSCompletion(solver="sparse", n_init=3, **shape),
     }.items():
