@@ -23,16 +23,23 @@ warnings.filterwarnings("ignore", message="Sparse CSR tensor")
 GOALS = []
 
 
+# Seconds between two contenders; the threads of PyTorch come to rest in less.
+_PAUSE = 0.05
+
+
 def time_in_turn(contenders, repeats=5, seconds=20.0):
     """Return the wall seconds of every call of every contender, {name: list of floats}.
 
     They run in turn, so that a busy moment of the machine meets all of them; after ``seconds`` no
-    round is begun. The first round warms up and is not counted.
+    round is begun. The first round is not counted. Threads of OpenMP spin for a while after their
+    work and would take a core from the next contender: hence a pause, and a call that is not timed.
     """
     times = {name: [] for name in contenders}
     begun = time.perf_counter()
     for turn in range(repeats + 1):
         for name, call in contenders.items():
+            time.sleep(_PAUSE)
+            call()
             start = time.perf_counter()
             call()
             if turn:
