@@ -23,7 +23,7 @@ from ._validation import check_cells, check_extension
 
 # Largest dense tensor that to_dense makes, in cells.
 _MAX_DENSE = 2**30
-# Numbers held at once while products of factor rows are formed.
+# Cells of a dense tensor that are computed at once.
 _CHUNK = 2**22
 
 
