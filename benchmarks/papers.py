@@ -110,8 +110,8 @@ def tensor_row(quick=False):
     """Time the authors' formulations and the estimator on the tensor."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        _tensor_fit(0, 2)  # compiles
-        rows = np.array([_tensor_fit(seed, 4000) for seed in range(3 if quick else 8)])
+        _tensor_fit(0, 100)  # compiles
+        rows = np.array([_tensor_fit(seed, 10_000) for seed in range(3 if quick else 8)])
     print_title(f"Order 4, 10^4, rank 5, 2,000 seen, R = 1000, {common.THREADS} threads")
     print_row("", "a step, ms", "steps", "seconds", "rel. error")
     for seed, (seconds, n_iter, error) in enumerate(rows):

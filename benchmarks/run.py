@@ -22,6 +22,7 @@ _ALL = (
     "memory",
     "search",
     "steps",
+    "rounds",
     "practice",
     "phase",
     "study",

@@ -30,6 +30,9 @@ class CPFactorization(Factorization):
         factors = [mean + scale * rng.standard_normal(block) for block in self.blocks]
         return pack(balance(factors) if init == "balanced" else factors)
 
+    def narrowed(self, n_components):
+        return CPFactorization(self.shape, n_components)
+
     @property
     def most_components(self):
         return self.n_components

@@ -63,6 +63,9 @@ class DeepCPFactorization(Factorization):
             drawn.append((mean + scale * rng.standard_normal(block)) / np.sqrt(block[-1]))
         return pack(self._balance(drawn) if init == "balanced" else drawn)
 
+    def narrowed(self, n_components):
+        return DeepCPFactorization(self.shape, n_components, self.depth)
+
     @property
     def most_components(self):
         return self.n_components

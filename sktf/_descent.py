@@ -32,8 +32,13 @@ class Walk:
     def __init__(self, objective, theta, step, tol):
         self._objective, self._step, self._tol = objective, step, tol
         self.theta, self.n_iter, self.time = theta, 0, 0.0
-        self.loss, self._gradient = objective(theta)
+        self.loss, self.gradient = objective(theta)
         self._state = None
+
+    @property
+    def eta(self):
+        """The last step size, of a step that tells; before a step, the first."""
+        return (self._state or self._step.init(self.theta, self.gradient)).eta
 
     def go(self, n_steps):
         """Take up to ``n_steps`` steps, as long as the loss is finite and at least ``tol``.
@@ -41,7 +46,7 @@ class Walk:
         Return "converged" where a step would change nothing, else None.
         """
         for _ in range(n_steps):
-            gradient = self._gradient
+            gradient = self.gradient
             if self._state is None:
                 self._state = self._step.init(self.theta, gradient)
             eta, self._state = self._step.update(gradient, self._state)
@@ -49,7 +54,7 @@ class Walk:
                 return "converged"
             self.theta = self.theta - eta * gradient
             self.n_iter, self.time = self.n_iter + 1, self.time + eta
-            self.loss, self._gradient = self._objective(self.theta)
+            self.loss, self.gradient = self._objective(self.theta)
             if not isfinite(self.loss) or self.loss < self._tol:
                 break
         return None

@@ -70,6 +70,17 @@ class Factorization(ABC):
     def start(self, rng, init, scale, mean):
         """Draw an initial theta (float64)."""
 
+    def narrowed(self, n_components):
+        """Return the same model with fewer components, or None where they share parameters.
+
+        Axis 1 of every block is then the component.
+        """
+        return None
+
+    def columns(self, theta, components):
+        """Return theta of some of the components, for a model that can be ``narrowed``."""
+        return pack([block[:, components] for block in self.unpack(theta)])
+
     @property
     def most_components(self):
         """How many columns ``embed`` takes; 0 where a model has no theta for given factors."""

@@ -36,17 +36,23 @@ def _multiply(heads, k, shared, F, prefix):
 
 
 @njit(inline="always")
+def _sum(prefix, row, F):
+    """Sum of the product of all heads with a last row."""
+    sums = spread(F.dtype.type(0), 1)
+    for line in range(_count_lines(F)):
+        product = load(prefix, len(prefix) - 1, line, 1)
+        sums = plus_product(sums, product, load(F, row, line, 1))
+    return total(sums)
+
+
+@njit(inline="always")
 def _differentiate(tails, values, weights, delta, start, stop, F, prefix, slopes):
     """Write the slopes of the loss at the predictions of a batch and return its loss."""
     two, weight, loss = slopes.dtype.type(2), weights[0], 0.0
     for e in range(start, stop):
-        sums = spread(F.dtype.type(0), 1)
-        for line in range(_count_lines(F)):
-            product = load(prefix, len(prefix) - 1, line, 1)
-            sums = plus_product(sums, product, load(F, tails[e], line, 1))
         if len(weights) > 1:
             weight = weights[e]
-        residual = total(sums) - values[e]
+        residual = _sum(prefix, tails[e], F) - values[e]
         clipped = min(max(residual, -delta), delta)
         loss += weight * clipped * (two * residual - clipped)
         slopes[e - start] = two * weight * clipped
@@ -110,6 +116,20 @@ def cp_pass(heads, edges, tails, values, weights, delta, F, G):
     return loss
 
 
+@njit(nogil=True, cache=True, fastmath=set(SUMS))
+def cp_predict(heads, edges, tails, F, predicted):
+    """Write ``sum_r prod_n F[row_en, r]`` of every cell e."""
+    last, shared = heads.shape[1], 0
+    prefix = np.ones((last + 1, F.shape[1]), F.dtype)
+    for k in range(len(heads)):
+        _multiply(heads, k, shared, F, prefix)
+        for e in range(edges[k], edges[k + 1]):
+            predicted[e] = _sum(prefix, tails[e], F)
+        shared = 0
+        while k + 1 < len(heads) and shared < last and heads[k, shared] == heads[k + 1, shared]:
+            shared += 1
+
+
 def cp_pass_numpy(heads, edges, tails, values, weights, delta, F, G):
     """Do as ``cp_pass`` does, in NumPy."""
     rows, cells = rows_of(heads, edges, tails), slice(edges[0], edges[-1])
@@ -124,9 +144,14 @@ def cp_pass_numpy(heads, edges, tails, values, weights, delta, F, G):
     return float(weights @ (clipped * (2 * residual - clipped)))
 
 
+def cp_predict_numpy(heads, edges, tails, F, predicted):
+    """Do as ``cp_predict`` does, in NumPy."""
+    predicted[:] = F[rows_of(heads, edges, tails)].prod(axis=1).sum(axis=1)
+
+
 # For debuggers and coverage: vectors exist in compiled code only.
 if config.DISABLE_JIT:  # type: ignore[attr-defined]
-    cp_pass = cp_pass_numpy  # type: ignore[assignment]
+    cp_pass, cp_predict = cp_pass_numpy, cp_predict_numpy  # type: ignore[assignment]
 
 
 @njit(nogil=True, cache=True, fastmath=set(SUMS))

@@ -10,6 +10,7 @@ from numba import config as numba_config
 
 from . import _kernels
 from ._descent import Walk
+from ._multirate import MultirateWalk
 from ._steps import Adaptive
 from ._walk import CompiledWalk, whole_lines
 
@@ -18,6 +19,8 @@ _BLOCK_WORK = 2**21
 _MAX_BLOCKS = 8
 # Parameters of a model whose starts may descend side by side: 32 MiB in float64.
 _MAX_BESIDE = 2**22
+# Components and multiplications from which on a descent goes in rounds.
+_WIDE, _LONG = 64, 2**18
 # Cells whose products are held at once where they are not summed on the fly.
 _CHUNK = 2**16
 
@@ -104,14 +107,19 @@ class FusedObjective(Objective):
 
     def __init__(self, factorization, observations, loss, *, device="cpu", dtype="float64"):
         columns, values, weights, starts = _sort_cells(factorization, observations)
-        self.factorization, self.loss_function, self.dtype = factorization, loss, np.dtype(dtype)
-        n_components = factorization.n_components
-        cuts = _block_cuts(len(values), len(columns), starts[-1], n_components)
-        self._runs = heads, edges = _find_runs(columns[:-1], len(values), cuts)
+        self.loss_function, self.dtype = loss, np.dtype(dtype)
         self._cells = columns[-1], values.astype(self.dtype), weights.astype(self.dtype)
-        bounds = np.searchsorted(edges, cuts)
-        self._blocks = [(heads[i:j], edges[i : j + 1]) for i, j in pairwise(bounds)]
         self._starts, self._buffers = starts, None
+        cuts = _block_cuts(len(values), len(columns), starts[-1], factorization.n_components)
+        self._runs = _find_runs(columns[:-1], len(values), cuts)
+        self._cut(factorization)
+
+    def _cut(self, factorization):
+        """Cut the runs into blocks; what is cut for more components may be cut for fewer."""
+        self.factorization, (heads, edges) = factorization, self._runs
+        size = edges[-1], heads.shape[1] + 1, self._starts[-1], factorization.n_components
+        bounds = np.searchsorted(edges, _block_cuts(*size))
+        self._blocks = [(heads[i:j], edges[i : j + 1]) for i, j in pairwise(bounds)]
         self.n_threads = min(len(self._blocks), numba_config.NUMBA_NUM_THREADS)
 
     def with_loss(self, loss):
@@ -135,11 +143,33 @@ class FusedObjective(Objective):
         return numba_config.NUMBA_NUM_THREADS if small and self._is_compiled(step) else 1
 
     def walk(self, theta, step, tol):
+        """Return a descent from theta, in rounds where a gradient of all components is long."""
+        model, n_observed = self.factorization, len(self._cells[1])
+        work = n_observed * len(model.shape) * model.n_components + model.n_parameters
+        wide = model.n_components >= _WIDE and work >= _LONG
+        rounds = wide and isinstance(step, Adaptive) and model.narrowed(1) is not None
+        return MultirateWalk(self, theta, step, tol) if rounds else self.steps(theta, step, tol)
+
+    def steps(self, theta, step, tol):
         """Return a descent from theta, compiled where a gradient is work for one thread."""
         if not self._is_compiled(step):
             return Walk(self, theta, step, tol)
         cells, delta = (*self._runs, *self._cells), self.dtype.type(self.loss_function.delta)
         return CompiledWalk(cells, delta, self._starts[-1], theta, step, tol)
+
+    def split(self, theta, some, others):
+        """Return the objective of some components beside others at rest, and theta of these."""
+        model, at_rest = self.factorization, self.factorization.narrowed(len(others))
+        stacked = whole_lines(1, self._starts[-1], len(others), self.dtype)[0]
+        factors, _ = at_rest.forward(model.columns(theta, others))
+        np.concatenate(factors, out=stacked[:, : len(others)])
+        tails, values, weights = self._cells
+        predicted = np.empty_like(values)
+        _kernels.cp_predict(*self._runs, tails, stacked, predicted)
+        objective = self.with_loss(self.loss_function)
+        objective._cells = tails, values - predicted, weights
+        objective._cut(model.narrowed(len(some)))
+        return objective, model.columns(theta, some)
 
     def from_numpy(self, theta):
         """Copy a NumPy vector to the device."""

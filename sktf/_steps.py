@@ -34,15 +34,18 @@ class Adaptive:
     ``eta = learning_rate / L`` with ``L = |g_k - g_(k-1)| / |theta_k - theta_(k-1)|``, and
     ``eta`` at most ``growth`` times the previous one (Malitsky and Mishchenko, "Adaptive
     gradient descent without descent", ICML 2020, with a smaller fraction). The first step
-    moves theta by ``first_move`` of its own length.
+    is ``first_step``; None: it moves theta by ``first_move`` of its own length.
     """
 
     learning_rate: float = 0.3
     growth: float = 1.3
     first_move: float = 1e-3
+    first_step: float | None = None
 
     def init(self, theta, gradient):
         """State before the first step."""
+        if self.first_step is not None:
+            return _AdaptiveState(self.first_step, None, self.first_step)
         length = norm(gradient)
         eta = self.first_move * max(norm(theta), 1e-12) / length if length > 0 else 1.0
         return _AdaptiveState(eta, None, eta)

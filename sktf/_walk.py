@@ -55,6 +55,16 @@ class CompiledWalk:
         """Sum of the step sizes."""
         return float(self._state[1])
 
+    @property
+    def gradient(self):
+        """A copy of the gradient there."""
+        return self._arguments[3][0][:, : self._n_components].flatten()
+
+    @property
+    def eta(self):
+        """The last step size; before a step, the first."""
+        return float(self._state[2] or self._state[3])
+
     def go(self, n_steps):
         """Take steps, as ``Walk.go`` does."""
         taken, at_rest = _kernels.cp_walk(n_steps, *self._arguments)

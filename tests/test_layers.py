@@ -28,7 +28,7 @@ LAYERS = [
         "_validation",
         "_descent",
     ],
-    ["_walk", "_objective", "_trace", "_frame", "_pruning", "_schedule", "_sensing"],
+    ["_walk", "_multirate", "_objective", "_trace", "_frame", "_pruning", "_schedule", "_sensing"],
     ["_base", "_identifiability", "_fitting", "_gradient"],
     ["_cp", "_deep_cp", "_deep_matrix", "_deep_tucker", "_hierarchical", "_ensemble"],
     ["_sweeps", "_als", "_nuclear"],
