@@ -15,7 +15,7 @@ from ._schedule import Start
 class CPFactorization(Factorization):
     """R components, each an outer product of one vector per mode."""
 
-    theta_is_factors = True
+    theta_is_factors, separable = True, True
 
     def __init__(self, shape, n_components):
         super().__init__(shape, n_components, [(size, n_components) for size in shape])

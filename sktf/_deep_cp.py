@@ -22,6 +22,8 @@ class DeepCPFactorization(Factorization):
     A block of vectors has shape (d_n, R), a block of matrices (k, R, d_n, d_n).
     """
 
+    separable = True
+
     def __init__(self, shape, n_components, depth):
         vectors = [(size, n_components) for size in shape]
         matrices = [(depth, n_components, size, size) for size in shape]

@@ -52,12 +52,16 @@ class Walk:
             eta, self._state = self._step.update(gradient, self._state)
             if eta * norm(gradient) <= NO_MOVE * norm(self.theta):
                 return "converged"
-            self.theta = self.theta - eta * gradient
+            theta = self.theta - eta * gradient
+            # At once, so that Ctrl-C leaves no theta beside the loss of another.
+            (self.loss, self.gradient), self.theta = self._objective(theta), theta
             self.n_iter, self.time = self.n_iter + 1, self.time + eta
-            self.loss, self.gradient = self._objective(self.theta)
             if not isfinite(self.loss) or self.loss < self._tol:
                 break
         return None
+
+    def settle(self):
+        """Bring all of theta to the same time, as it is here."""
 
 
 def gradient_descent(objective, theta, step, *, max_iter, tol, observe, due=lambda n: n + 1):
@@ -87,6 +91,8 @@ def gradient_descent(objective, theta, step, *, max_iter, tol, observe, due=lamb
     try:
         status = None
         while status is None:
+            if walk.n_iter == max_iter:
+                walk.settle()
             status = _end_of(walk, tol, max_iter, observe)
             if status is None:
                 status = walk.go(min(due(walk.n_iter), max_iter) - walk.n_iter)

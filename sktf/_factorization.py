@@ -25,6 +25,8 @@ class Factorization(ABC):
 
     # Whether theta is the factors themselves, one after another.
     theta_is_factors = False
+    # Whether components share no parameters: axis 1 of every block of theta is the component.
+    separable = False
 
     def __init__(self, shape, n_components, blocks):
         self.shape = tuple(shape)
@@ -71,14 +73,11 @@ class Factorization(ABC):
         """Draw an initial theta (float64)."""
 
     def narrowed(self, n_components):
-        """Return the same model with fewer components, or None where they share parameters.
-
-        Axis 1 of every block is then the component.
-        """
-        return None
+        """Return the same model with fewer components, where it is ``separable``."""
+        raise NotImplementedError
 
     def columns(self, theta, components):
-        """Return theta of some of the components, for a model that can be ``narrowed``."""
+        """Return theta of some of the components of a ``separable`` model."""
         return pack([block[:, components] for block in self.unpack(theta)])
 
     @property

@@ -196,23 +196,24 @@ def cp_walk(n_steps, cells, delta, F, gradients, rule, state, tol):
     ``cells`` are the first five arguments of ``cp_pass``. ``gradients[0]`` is the gradient at F,
     ``gradients[1]`` the one before; ``rule`` the learning rate, the growth and the share of the
     length of F below which a step changes nothing; ``state`` the loss at F, the time, the last
-    step size, the bound of the next and the length of the gradient before. Return how many steps
-    were taken and whether the next would change nothing.
+    step size, the bound of the next, the length of the gradient before and the number of steps.
+    Return whether the next step would change nothing.
     """
     learning_rate, growth, no_move = rule
-    for n in range(n_steps):
+    for _ in range(n_steps):
         slope, change, size = _lengths(F, gradients)
         eta = state[3]
         if state[4] > 0 and change > 0:
             eta = min(eta, learning_rate * state[2] * state[4] / change)
         if eta * slope <= no_move * size:
-            return n, True
+            return True
         _move(F, gradients, F.dtype.type(eta))
         state[0] = cp_pass(*cells, delta, F, gradients[0])
         state[1], state[2], state[3], state[4] = state[1] + eta, eta, growth * eta, slope
+        state[5] += 1
         if not tol <= state[0] < inf:
-            return n + 1, False
-    return n_steps, False
+            break
+    return False
 
 
 def rows_of(heads, edges, tails):

@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 from math import inf
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 # Most steps of a round, and steps between two looks whether one begins or ends.
-_ROUND, _LOOK = 400, 20
+_ROUND, _LOOK = 400, 40
 # How far a vector or matrix of a sleeper may move in a round, as a share of its length.
 _MOVED = 0.03
 # Curvature of all sleepers together, as a share of that of the most curved component. Sleepers
@@ -15,34 +15,29 @@ _MOVED = 0.03
 _FLAT = 3e-4
 # Share of the components that sleep where a round is worth its while.
 _ASLEEP = 0.5
+# A loss that rises by more than this factor as sleepers move tells that they were not flat.
+_RISE = 1.01
 
 
 class _Round(NamedTuple):
-    """The components awake and their walk; theta and gradient of all as it began; its most time."""
+    """Which components are awake; theta and gradient of all as they fell asleep; its most time."""
 
     awake: np.ndarray
-    walk: Any
     theta: np.ndarray
     gradient: np.ndarray
     most_time: float
 
-    @property
-    def is_over(self):
-        """Whether the sleepers are to move."""
-        n_iter, time = self.walk.n_iter, self.walk.time
-        return n_iter >= _ROUND or (n_iter % _LOOK == 0 and time >= self.most_time)
-
-    def theta_after(self, time, factorization):
-        """Return theta with the components awake where they are, the others moved so long."""
+    def theta_after(self, time, part, factorization):
+        """Return theta with the components awake at ``part``, the others moved for a time."""
         theta = self.theta - self.theta.dtype.type(time) * self.gradient
-        awake = factorization.narrowed(len(self.awake)).unpack(self.walk.theta)
+        awake = factorization.narrowed(len(self.awake)).unpack(part)
         for block, columns in zip(factorization.unpack(theta), awake, strict=True):
             block[:, self.awake] = columns
         return theta
 
 
 class MultirateWalk:
-    """What ``Walk`` is, at the cost of the components that are awake.
+    """What ``Walk`` is to a descent, at the cost of the components that are awake.
 
     From a small start a few components grow at a time, and the others stay so near zero that a
     step moves them by less than a thousandth of their length. Those sleep through a round of up
@@ -50,30 +45,25 @@ class MultirateWalk:
     every sleeper takes one step, by the sum of the step sizes of the round, along the gradient
     it fell asleep with. All of theta so follows one gradient flow for the same time (a multirate
     Euler method: C. W. Gear and D. R. Wells, "Multirate linear multistep methods", BIT 24, 1984).
+    Where the components awake come to rest, time passes for the sleepers alone.
 
     Parameters
     ----------
     objective : FusedObjective
-        Of a factorization that can be ``narrowed``.
+        Of a factorization that is ``separable``.
     theta, step, tol
         As of ``Walk``; the step is ``Adaptive``.
     """
 
     def __init__(self, objective, theta, step, tol):
         self._objective, self._step, self._tol = objective, step, tol
-        self._all, self._round = objective.steps(theta, step, tol), None
-        self._ended = 0, 0.0
-
-    @property
-    def _walk(self):
-        return self._all if self._round is None else self._round.walk
+        self._walk, self._round = objective.steps(theta, step, tol), None
+        self._ended, self._sleeps = (0, 0.0), True
 
     @property
     def theta(self):
         """A copy of all components, those asleep where they fell asleep."""
-        if self._round is None:
-            return self._all.theta
-        return self._round.theta_after(0.0, self._objective.factorization)
+        return self._walk.theta if self._round is None else self._theta_after(0.0)
 
     @property
     def loss(self):
@@ -95,22 +85,32 @@ class MultirateWalk:
         end = self.n_iter + n_steps
         while self.n_iter < end and self._tol <= self.loss < inf:
             walk = self._walk
-            status = walk.go(min(end - self.n_iter, _LOOK - walk.n_iter % _LOOK))
-            if self._round is None:
-                if status:
-                    return status
-                if walk.n_iter % _LOOK == 0:
-                    self._fall_asleep()
-            elif status or self._round.is_over:
-                self._wake_up()
-                # Where those awake had come to rest, all take some steps.
-                if not status:
-                    self._fall_asleep()
+            at_rest = walk.go(min(end - self.n_iter, _LOOK - walk.n_iter % _LOOK))
+            if self._round is None and at_rest:
+                return at_rest
+            if at_rest:  # and then all take some steps
+                self._wake_up(max(walk.time, min(self._round.most_time, _ROUND * walk.eta)))
+            elif walk.n_iter % _LOOK == 0:
+                self._look()
         return None
+
+    def settle(self):
+        """Bring the sleepers to where they are by now."""
+        if self._round is not None:
+            self._wake_up(self._walk.time)
+
+    def _look(self):
+        """End a round that is over, and begin one if there is none."""
+        if self._round is not None:
+            if self._walk.n_iter < _ROUND and self._walk.time < self._round.most_time:
+                return
+            self._wake_up(self._walk.time)
+        if self._sleeps:
+            self._fall_asleep()
 
     def _fall_asleep(self):
         """Begin a round, if enough components may sleep through it."""
-        walk, factorization = self._all, self._objective.factorization
+        walk, factorization = self._walk, self._objective.factorization
         theta, gradient = walk.theta, walk.gradient
         lengths, slopes = (_lengths(factorization.unpack(v)) for v in (theta, gradient))
         slow = (_ROUND * walk.eta * slopes <= _MOVED * lengths).all(axis=0)
@@ -121,24 +121,37 @@ class MultirateWalk:
         most_time = np.min(_MOVED * lengths[moves] / slopes[moves], initial=inf)
         awake = np.flatnonzero(~asleep)
         objective, part = self._objective.split(theta, awake, np.flatnonzero(asleep))
-        narrow = objective.steps(part, replace(self._step, first_step=walk.eta), self._tol)
-        ended = self.n_iter, self.time
-        self._ended, self._round = ended, _Round(awake, narrow, theta, gradient, most_time)
+        narrow = objective.steps(part, self._resumed(), self._tol)
+        self._turn(narrow, _Round(awake, theta, gradient, most_time), walk.time)
 
-    def _wake_up(self):
-        """End the round: the sleepers take their step."""
-        walk = self._round.walk
-        theta = self._round.theta_after(walk.time, self._objective.factorization)
-        everything = self._objective.steps(
-            theta, replace(self._step, first_step=walk.eta), self._tol
-        )
-        ended = self.n_iter, self.time
-        self._ended, self._all, self._round = ended, everything, None
+    def _wake_up(self, time):
+        """End the round, which has taken this long: the sleepers take their step."""
+        walk = self._walk
+        everything = self._objective.steps(self._theta_after(time), self._resumed(), self._tol)
+        if not everything.loss <= _RISE * walk.loss:
+            everything = self._objective.steps(self._theta_after(0.0), self._resumed(), self._tol)
+            time, self._sleeps = walk.time, False
+        self._turn(everything, None, time)
+
+    def _turn(self, walk, round_, time):
+        """Go on with another walk, after one that took this long."""
+        ended = self.n_iter, self._ended[1] + time
+        self._walk, self._round, self._ended = walk, round_, ended
+
+    def _theta_after(self, time):
+        return self._round.theta_after(time, self._walk.theta, self._objective.factorization)
+
+    def _resumed(self):
+        return replace(self._step, first_step=self._walk.eta)
 
 
 def _lengths(blocks):
     """Lengths of all vectors and matrices of every component, shape (parts, n_components)."""
-    parts = [np.linalg.norm(block, axis=0 if block.ndim == 2 else (2, 3)) for block in blocks]
+    # In double precision, in which the squares of small numbers do not vanish.
+    parts = [
+        np.linalg.norm(block.astype(np.float64, copy=False), axis=0 if block.ndim == 2 else (2, 3))
+        for block in blocks
+    ]
     return np.vstack(parts)
 
 

@@ -19,8 +19,8 @@ _BLOCK_WORK = 2**21
 _MAX_BLOCKS = 8
 # Parameters of a model whose starts may descend side by side: 32 MiB in float64.
 _MAX_BESIDE = 2**22
-# Components and multiplications from which on a descent goes in rounds.
-_WIDE, _LONG = 64, 2**18
+# Components, and multiplications of a gradient, from which on a descent goes in rounds.
+_WIDE, _LONG = 64, 2**19
 # Cells whose products are held at once where they are not summed on the fly.
 _CHUNK = 2**16
 
@@ -147,7 +147,7 @@ class FusedObjective(Objective):
         model, n_observed = self.factorization, len(self._cells[1])
         work = n_observed * len(model.shape) * model.n_components + model.n_parameters
         wide = model.n_components >= _WIDE and work >= _LONG
-        rounds = wide and isinstance(step, Adaptive) and model.narrowed(1) is not None
+        rounds = wide and model.separable and isinstance(step, Adaptive)
         return MultirateWalk(self, theta, step, tol) if rounds else self.steps(theta, step, tol)
 
     def steps(self, theta, step, tol):

@@ -35,10 +35,9 @@ class CompiledWalk:
         self._stacked[:, : self._n_components] = theta.reshape(n_rows, -1)
         loss = _kernels.cp_pass(*cells, delta, self._stacked, gradients[0])
         first = step.init(theta, gradients[0].ravel())
-        self._state = np.array([loss, 0.0, 0.0, first.bound, 0.0])
+        self._state = np.array([loss, 0.0, 0.0, first.bound, 0.0, 0.0])
         rule = float(step.learning_rate), float(step.growth), NO_MOVE
         self._arguments = cells, delta, self._stacked, gradients, rule, self._state, float(tol)
-        self.n_iter = 0
 
     @property
     def theta(self):
@@ -56,6 +55,11 @@ class CompiledWalk:
         return float(self._state[1])
 
     @property
+    def n_iter(self):
+        """Steps taken."""
+        return int(self._state[5])
+
+    @property
     def gradient(self):
         """A copy of the gradient there."""
         return self._arguments[3][0][:, : self._n_components].flatten()
@@ -67,9 +71,10 @@ class CompiledWalk:
 
     def go(self, n_steps):
         """Take steps, as ``Walk.go`` does."""
-        taken, at_rest = _kernels.cp_walk(n_steps, *self._arguments)
-        self.n_iter += taken
-        return "converged" if at_rest else None
+        return "converged" if _kernels.cp_walk(n_steps, *self._arguments) else None
+
+    def settle(self):
+        """Do nothing, as ``Walk.settle`` does."""
 
 
 def whole_lines(n_blocks, n_rows, n_components, dtype):

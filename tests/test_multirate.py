@@ -14,24 +14,25 @@ from sktf._deep_cp import DeepCPFactorization
 from sktf._deep_matrix import MatrixFactorization
 from sktf._descent import gradient_descent
 from sktf._losses import ClippedSquare
-from sktf._multirate import MultirateWalk
+from sktf._multirate import MultirateWalk, _are_flat, _lengths
 from sktf._objective import FusedObjective
 from sktf._steps import Adaptive, Constant
 from sktf._validation import Observations
 from sktf.datasets import make_low_rank, sample_entries
 
-STEP, SHAPE, N_COMPONENTS = Adaptive(), (6, 6, 6, 6), 128
+STEP, SHAPE, N_COMPONENTS = Adaptive(), (6, 6, 6, 6), 256
+SQUARED = ClippedSquare(inf)
 SCALE = {0: 0.03, 1: 0.2}  # of entries; small enough for one component to grow at a time
 
 
-def make(seed=0, n_components=N_COMPONENTS, depth=0, dtype="float64"):
+def make(seed=0, n_components=N_COMPONENTS, depth=0, dtype="float64", scale=None):
     """An objective over 600 cells of a tensor of rank 3, and a small start."""
     tensor, _ = make_low_rank(SHAPE, 3, random_state=seed)
     X, y = sample_entries(tensor, 600, random_state=seed)
     cells = Observations(X, y / y.std(), np.ones(len(y)), SHAPE)
     model = DeepCPFactorization(SHAPE, n_components, depth)
-    objective = FusedObjective(model, cells, ClippedSquare(inf), dtype=dtype)
-    theta = model.start(np.random.default_rng(seed), "gaussian", SCALE[depth], 0.0)
+    objective = FusedObjective(model, cells, SQUARED, dtype=dtype)
+    theta = model.start(np.random.default_rng(seed), "gaussian", scale or SCALE[depth], 0.0)
     return objective, objective.from_numpy(theta)
 
 
@@ -67,7 +68,7 @@ def test_the_loss_falls_when_it_falls_without_rounds(seed, depth):
 
 
 def test_a_step_costs_the_components_awake(monkeypatch):
-    """Of 2,000 steps fewer than a fifth compute the gradient of all 128 components."""
+    """Of 2,000 steps fewer than a fifth compute the gradient of all 256 components."""
     widths = []
     steps = FusedObjective.steps
 
@@ -168,15 +169,40 @@ def test_blocks_of_cells_change_the_rounding_alone(monkeypatch):
     np.testing.assert_allclose(blocks.theta, alone.theta, rtol=0, atol=1e-6)
 
 
-def test_awake_components_at_rest_wake_the_others():
-    """From the mean of the data nothing moves but what sleeps; the descent goes on and ends."""
-    tensor = np.ones(SHAPE)
-    X, y = sample_entries(tensor, 600, random_state=0)
-    cells = Observations(X, y, np.ones(len(y)), SHAPE)
-    model = CPFactorization(SHAPE, N_COMPONENTS)
-    objective = FusedObjective(model, cells, ClippedSquare(inf))
-    theta = model.start(np.random.default_rng(0), "gaussian", 1e-6, 0.0)
-    for factor in model.unpack(theta):
+def second_grows_behind_the_first():
+    """All cells of 12^3, of two orthogonal components, the second 1 %; the first is fitted."""
+    rng, shape = np.random.default_rng(0), (12, 12, 12)
+    truth = [np.linalg.qr(rng.standard_normal((12, 2)))[0] for _ in shape]
+    truth = [np.sqrt(12) * factor * [1, 0.01 ** (1 / 3)] for factor in truth]
+    X = np.argwhere(np.ones(shape))
+    values = np.einsum("ar,br,cr->abc", *truth).ravel()
+    model = CPFactorization(shape, 128)
+    objective = FusedObjective(model, Observations(X, values, np.ones(1728), shape), SQUARED)
+    theta = model.start(rng, "gaussian", 0.03, 0.0)
+    for factor, vectors in zip(model.unpack(theta), truth, strict=True):
+        factor[:, 0] = vectors[:, 0]
+    return objective, theta
+
+
+def test_while_those_awake_rest_time_passes():
+    """The second component grows at the same time, after no more steps than without rounds."""
+    objective, theta = second_grows_behind_the_first()
+    walks = objective.walk(theta, STEP, 2e-5), objective.steps(theta, STEP, 2e-5)
+    for walk in walks:
+        walk.go(20_000)
+        assert walk.loss < 2e-5 < 5e-5 < objective.loss(theta)
+    rounds, plain = walks
+    assert isinstance(rounds, MultirateWalk) and rounds.n_iter < plain.n_iter < 20_000
+    np.testing.assert_allclose(rounds.time, plain.time, rtol=0.03)
+
+
+def test_a_descent_at_rest_ends():
+    """Sleepers and all: the loss is that of rounding."""
+    X, y = sample_entries(np.ones(SHAPE), 600, random_state=0)
+    objective, theta = make()
+    objective._cells = objective._cells[0], np.ones(600), objective._cells[2]
+    for factor in objective.factorization.unpack(theta)[:4]:
+        factor[:] *= 1e-4
         factor[:, 0] = 1
     end = gradient_descent(
         objective, theta, STEP, max_iter=20_000, tol=0.0, observe=lambda *_: None,
@@ -186,15 +212,109 @@ def test_awake_components_at_rest_wake_the_others():
     assert end.loss < 1e-24
 
 
-def test_an_infinite_loss_ends_the_rounds():
+@pytest.mark.parametrize("n_steps", [100, 200])
+def test_many_short_descents_are_one_long_one(n_steps):
+    """Sleepers are brought up to date at the end of each; left behind, they are 6 to 10 % late."""
+    objective, theta = make(scale=0.02)
+    plain = descend(objective.steps(theta, STEP, 1e-9), 9000, 20)
+    path, time = [(0.0, objective.loss(theta))], 0.0
+    for _ in range(9000 // n_steps):
+        end = gradient_descent(
+            objective, theta, STEP, max_iter=n_steps, tol=1e-9, due=lambda n: n + 20,
+            observe=lambda _, at, loss, __, time=time: path.append((time + at, loss)),
+        )  # fmt: skip
+        theta, time = end.theta, time + end.time
+        np.testing.assert_allclose(end.loss, objective.loss(theta), rtol=1e-6)
+    level = [0.02]
+    fallen = times_of_fall(np.array(path), level), times_of_fall(plain, level)
+    np.testing.assert_allclose(*fallen, rtol=0.03)
+
+
+def test_a_component_of_zeros_sleeps():
+    objective, theta = make()
+    blocks = objective.factorization.unpack(theta)[:4]
+    for block in blocks:
+        block[:, 7] = 0
+    walk = objective.walk(theta, STEP, 1e-9)
+    walk.go(500)
+    assert walk.n_iter - walk._walk.n_iter > 0
+    assert not any(b[:, 7].any() for b in objective.factorization.unpack(walk.theta)[:4])
+
+
+def test_lengths_do_not_underflow_in_single_precision():
+    """Squares of 1e-30 vanish below the least number there."""
+    blocks = [np.full((4, 3), 1e-30, np.float32), np.full((2, 3, 2, 2), 1e-30, np.float32)]
+    np.testing.assert_allclose(_lengths(blocks), np.full((3, 3), 2e-30), rtol=1e-6)
+
+
+def cancelling_pairs(weights):
+    """A start whose pairs of large components cancel: curved in all of them, and hardly steep."""
+    rng = np.random.default_rng(1)
+    tensor, _ = make_low_rank((8,) * 4, 3, random_state=0)
+    X, y = sample_entries(tensor, 900, random_state=0)
+    y, first = y / y.std(), X[:, 0] == 0
+    vectors = [3e3 * (np.arange(8) == 0), *(1 + 0.3 * rng.standard_normal((3, 8)))]
+    y[first] = np.prod([v[column] for v, column in zip(vectors, X[first].T, strict=True)], axis=0)
+    model = CPFactorization((8,) * 4, 192)
+    observations = Observations(X, y, np.where(first, weights, 1.0), (8,) * 4)
+    objective = FusedObjective(model, observations, SQUARED)
+    theta = model.start(rng, "gaussian", 0.01, 0.0)
+    for n, (factor, vector) in enumerate(zip(model.unpack(theta), vectors, strict=True)):
+        pairs = 0.9 * rng.standard_normal((8, 60))
+        factor[:, 1:61], factor[:, 61:121], factor[:, 0] = pairs, pairs if n else -pairs, vector
+    return objective, theta
+
+
+@pytest.mark.parametrize("weight", [1e-5, 1e-7])
+def test_sleepers_that_were_not_flat_stay_where_they_were(weight):
+    """Light weights hide how the loss curves: a loss that rises ends the rounds for good."""
+    objective, theta = cancelling_pairs(weight)
+    rounds, plain = objective.walk(theta, STEP, 1e-6), objective.steps(theta, STEP, 1e-6)
+    least = rounds.loss
+    for _ in range(80):
+        rounds.go(50)
+        assert rounds.loss <= 1.05 * least
+        least = min(least, rounds.loss)
+    plain.go(4000)
+    assert isinstance(rounds, MultirateWalk)
+    assert rounds.loss < 2e-5 and rounds.loss < 10 * plain.loss
+
+
+def test_curved_components_stay_awake():
+    """Lengths alone tell that pairs which cancel curve the loss; asleep they would go unstable."""
+    objective, theta = cancelling_pairs(1.0)
+    blocks = objective.factorization.unpack(theta)
+    blocks[0][:, 0] = 0
+    assert not _are_flat(_lengths(blocks))[1:121].any()
+    assert _are_flat(_lengths(blocks))[121:].all()
+
+
+def test_a_round_ends_when_sleepers_have_moved_enough():
+    """Steps grow a thousandfold after the first component has grown; no round lasts as long."""
+    objective, theta = make()
+    walk = objective.walk(theta, STEP, 1e-9)
+    shares, steps = [], []
+    for _ in range(300):
+        before, ended = walk._round, walk._ended
+        walk.go(10)
+        if before is not None and walk._round is not before:
+            shares.append((walk._ended[1] - ended[1]) / before.most_time)
+            steps.append(walk._ended[0] - ended[0])
+    assert min(steps) < 400 == max(steps)
+    assert 1 <= max(shares) < 3
+
+
+def test_a_loss_that_turns_infinite_amid_a_round_ends_it():
     objective, theta = make()
     walk = objective.walk(theta, STEP, 0.0)
-    walk.go(200)
-    objective._cells = objective._cells[0], np.full(600, 1e200), objective._cells[2]
+    while walk._round is None:
+        walk.go(1)
+    cells = walk._walk._arguments[0]
+    cells[3][:] = 1e200
+    n_iter = walk.n_iter
     with np.errstate(over="ignore", invalid="ignore"):
-        after = MultirateWalk(objective, walk.theta, STEP, 0.0)
-        after.go(50)
-    assert not np.isfinite(after.loss) and after.n_iter <= 1
+        walk.go(500)
+    assert not np.isfinite(walk.loss) and walk.n_iter <= n_iter + 2
 
 
 def test_interrupted_as_sleepers_wake(monkeypatch):
@@ -210,7 +330,7 @@ def test_interrupted_as_sleepers_wake(monkeypatch):
 
     monkeypatch.setattr(objective, "steps", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        walk._wake_up()
+        walk.settle()
     assert (walk.n_iter, walk.time) == (n_iter, time)
     np.testing.assert_allclose(walk.loss, objective.loss(walk.theta), rtol=1e-9)
 
@@ -225,7 +345,7 @@ def test_where_a_descent_goes_in_rounds(monkeypatch):
     assert type(few.walk(theta, STEP, 0.0)) is not MultirateWalk
     model = MatrixFactorization((64, 64), [64])
     cells = Observations(np.argwhere(np.ones((64, 64))), np.ones(4096), np.ones(4096), (64, 64))
-    matrix = FusedObjective(model, cells, ClippedSquare(inf))
+    matrix = FusedObjective(model, cells, SQUARED)
     assert type(matrix.walk(np.ones(model.n_parameters), STEP, 0.0)) is not MultirateWalk
 
 
@@ -238,7 +358,7 @@ def test_what_sleepers_add_is_the_sum_of_their_products(order, dtype):
     values, weights = rng.standard_normal(70), rng.uniform(0.5, 2, 70)
     model = CPFactorization(shape, 19)
     cells = Observations(coords, values, weights, shape)
-    objective = FusedObjective(model, cells, ClippedSquare(inf), dtype=dtype)
+    objective = FusedObjective(model, cells, SQUARED, dtype=dtype)
     theta = objective.from_numpy(rng.standard_normal(model.n_parameters))
     some = np.arange(0, 19, 3)[:6]
     others = np.setdiff1d(np.arange(19), some)
@@ -254,6 +374,7 @@ def test_what_sleepers_add_is_the_sum_of_their_products(order, dtype):
         np.testing.assert_allclose(part.loss(at), expected, rtol=precision)
 
 
+@pytest.mark.slow
 def test_rounds_without_compilation():
     """The twin of the kernel that predicts what sleepers add."""
     code = (
@@ -261,7 +382,7 @@ def test_rounds_without_compilation():
         "from sktf import CPCompletion\n"
         "X = np.argwhere(np.ones((6, 6, 6, 6)))\n"
         "y = (X + 1.0).prod(axis=1)\n"
-        "model = CPCompletion(128, init='gaussian', init_scale=0.03, n_init=1, max_iter=200,\n"
+        "model = CPCompletion(256, init='gaussian', init_scale=0.03, n_init=1, max_iter=200,\n"
         "                     early_stopping=False, prune=False, random_state=0)\n"
         "print(model.fit(X, y).rank_)\n"
     )
