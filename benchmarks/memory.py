@@ -40,7 +40,7 @@ import tensorly
 from tensorly.decomposition import parafac
 rng = np.random.default_rng(0)
 before = peak()
-tensor, mask = np.zeros((300,) * 3), rng.random((300,) * 3) < 0.01
+tensor, mask = rng.random((300,) * 3), rng.random((300,) * 3) < 0.01
 parafac(tensor, 10, mask=mask, init="random", random_state=0, n_iter_max=2)
 print(peak() - before)
 """
