@@ -8,6 +8,10 @@ cache where the factors lie. The work is counted from the sorted cells: a cell t
 of multiply-adds over R, and reads a factor row, reads and writes a gradient row, which a batch of
 cells does out of turn so that both come from the cache once; whatever the leading modes share is
 done once a run. The roofline is the ceiling that takes longest.
+
+Ceilings and gradient are measured seconds apart: where a host shares its cores, the share reached
+moves by as much as the cores that it gives (52 to 118 % in seven runs on two shared cores). What is
+missing goes into adding up the lanes of each prediction and into storing gradient rows.
 """
 
 import argparse
