@@ -9,10 +9,13 @@ demo: .venv/ready
 test: .venv/ready
 	$(RUN) -m pytest
 
-lint: .venv/ready
+lint: .venv/lint
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m codespell_lib
 	$(RUN) -m mypy
+	$(RUN) -m mypy tests/typing/user.py
+	$(RUN) -m pyright --pythonpath $(RUN)
 
 docs: .venv/docs
 	rm -rf docs/generated
@@ -21,6 +24,10 @@ docs: .venv/docs
 .venv/ready: setup.cfg constraints.txt
 	$(PYTHON) -m venv .venv
 	$(RUN) -m pip install --quiet -c constraints.txt -e ".[test]"
+	touch $@
+
+.venv/lint: .venv/ready
+	$(RUN) -m pip install --quiet -c constraints.txt -e ".[lint]"
 	touch $@
 
 .venv/docs: .venv/ready

@@ -47,10 +47,10 @@ class Case:
 
 def compiled(case):
     """The objective that the estimators descend on."""
-    from sktf._cp import CPFactorization
-    from sktf._losses import ClippedSquare
-    from sktf._objective import FusedObjective
-    from sktf._validation import Observations
+    from sktf._cells.validation import Observations
+    from sktf._models.cp import CPFactorization
+    from sktf._objective.cpu import FusedObjective
+    from sktf._objective.losses import ClippedSquare
 
     cells = Observations(case.coords, case.values, np.ones(case.observed), case.shape)
     model = CPFactorization(case.shape, case.components)

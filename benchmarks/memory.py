@@ -60,10 +60,10 @@ print(peak(), time.perf_counter() - start)
 """
 
 _GRADIENT = """
-from sktf._cp import CPFactorization
-from sktf._losses import ClippedSquare
-from sktf._objective import FusedObjective
-from sktf._validation import Observations
+from sktf._models.cp import CPFactorization
+from sktf._objective.losses import ClippedSquare
+from sktf._objective.cpu import FusedObjective
+from sktf._cells.validation import Observations
 rng, n, size = np.random.default_rng(0), {observed}, {size}
 X = rng.integers(0, size, (n, 3), dtype=np.int32)
 y = rng.standard_normal(n, dtype=np.float32)

@@ -16,12 +16,12 @@ import common
 import numpy as np
 from common import print_row, print_title
 
-from sktf._deep_cp import DeepCPFactorization
-from sktf._descent import gradient_descent
-from sktf._losses import ClippedSquare
-from sktf._objective import FusedObjective
-from sktf._steps import Adaptive
-from sktf._validation import Observations
+from sktf._cells.validation import Observations
+from sktf._descent.loop import gradient_descent
+from sktf._descent.steps import Adaptive
+from sktf._models.deep_cp import DeepCPFactorization
+from sktf._objective.cpu import FusedObjective
+from sktf._objective.losses import ClippedSquare
 from sktf.datasets import make_low_rank, sample_entries
 
 _LEVELS = 0.9, 0.7, 0.5, 0.3, 0.1, 0.03, 0.01

@@ -19,13 +19,13 @@ from math import inf
 import numpy as np
 from common import print_row, print_title
 
-from sktf._cp import CPFactorization
-from sktf._deep_cp import DeepCPFactorization
-from sktf._deep_matrix import MatrixFactorization
-from sktf._losses import ClippedSquare
-from sktf._objective import FusedObjective
-from sktf._steps import Adaptive, GroupRMSprop
-from sktf._validation import Observations
+from sktf._cells.validation import Observations
+from sktf._descent.steps import Adaptive, GroupRMSprop
+from sktf._models.cp import CPFactorization
+from sktf._models.deep_cp import DeepCPFactorization
+from sktf._models.deep_matrix import MatrixFactorization
+from sktf._objective.cpu import FusedObjective
+from sktf._objective.losses import ClippedSquare
 from sktf.datasets import make_low_rank
 
 _MOST = 20_000

@@ -46,10 +46,10 @@ for draw in draws:
 
 figure, axes = plt.subplots(1, 3, figsize=(10, 3.6), layout="constrained")
 styles = zip(depths, ["#D55E00", "#0072B2", "#009E73"], "so^", strict=True)
-for d, (depth, colour, marker) in enumerate(styles):
+for d, (depth, color, marker) in enumerate(styles):
     for a, ax in enumerate(axes):
-        ax.plot(scales, deep[:, d, :, a].T, marker, color=colour, alpha=0.4, markersize=4)
-        ax.plot(scales, np.median(deep[:, d, :, a], axis=0), color=colour, label=f"depth {depth}")
+        ax.plot(scales, deep[:, d, :, a].T, marker, color=color, alpha=0.4, markersize=4)
+        ax.plot(scales, np.median(deep[:, d, :, a], axis=0), color=color, label=f"depth {depth}")
 for a, ax in enumerate(axes):
     ax.axhline(np.median(convex[:, a]), color="black", ls="--", label="least nuclear norm")
     if a:

@@ -44,11 +44,11 @@ models = {
 # Above the ten largest singular values, below the effective rank.
 
 figure, axes = plt.subplots(2, 3, figsize=(10, 5), sharex="col", sharey="row", layout="constrained")
-colours = plt.get_cmap("cividis")(np.linspace(0, 0.9, 10))
+colors = plt.get_cmap("cividis")(np.linspace(0, 0.9, 10))
 for column, (depth, model) in zip(axes.T, models.items(), strict=True):
     time = model.trace_["time"]
     for r in reversed(range(10)):
-        column[0].plot(time, model.trace_["singular_values"][:, r], color=colours[r])
+        column[0].plot(time, model.trace_["singular_values"][:, r], color=colors[r])
     for value in np.linalg.svd(T, compute_uv=False)[:3]:
         column[0].axhline(value, color="black", lw=0.8, ls=":")
     column[1].plot(time, model.trace_["effective_rank"], color="#0072B2")
@@ -63,6 +63,6 @@ axes[1, 0].set_yticklabels(["1", "3", "10", "30"])
 axes[1, 0].legend(frameon=False)
 
 # %%
-# At depth 1 all singular values grow together and stop at a memorised matrix; at depth 2 three
+# At depth 1 all singular values grow together and stop at a memorized matrix; at depth 2 three
 # lead, short of the truth, and others follow; at depth 3 three grow one after another and the
 # others do not, and the effective rank ends at 3.0, that of the truth.

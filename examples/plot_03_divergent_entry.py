@@ -52,12 +52,12 @@ models = {2: descend(2, 1e-5, 1e-4), 3: descend(3, 1e-5, 1e-3), 4: descend(4, 1e
 # for a step of finite length: the matrix slips through and its entry stops growing.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
-for (depth, model), colour, style in zip(
+for (depth, model), color, style in zip(
     models.items(), ["#D55E00", "#0072B2", "#009E73"], ["-", "-", "--"], strict=True
 ):
     loss = model.trace_["loss"] * len(y) / 2
-    left.plot(loss, model.trace_["entry"], style, color=colour, lw=2, label=f"depth {depth}")
-    right.plot(loss, model.trace_["det"], style, color=colour, lw=2, label=f"depth {depth}")
+    left.plot(loss, model.trace_["entry"], style, color=color, lw=2, label=f"depth {depth}")
+    right.plot(loss, model.trace_["det"], style, color=color, lw=2, label=f"depth {depth}")
     ratio = model.trace_["entry"][-1] * np.sqrt(2 * loss[-1])
     flips = np.flatnonzero(model.trace_["det"] < 0)
     print(f"depth {depth}: |W_11| sqrt(2 l) = {ratio:.3f} at loss {loss[-1]:.0e};", end=" ")

@@ -44,12 +44,12 @@ models = {epsilon: descend(epsilon, 1e-6) for epsilon in (0.5, 0.2, 0.1, 0.05)}
 models[0.0] = descend(0.0, 1e-3)
 
 figure, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
-colours = plt.get_cmap("viridis")(np.linspace(0.85, 0, len(models)))
-for (epsilon, model), colour in zip(models.items(), colours, strict=True):
+colors = plt.get_cmap("viridis")(np.linspace(0.85, 0, len(models)))
+for (epsilon, model), color in zip(models.items(), colors, strict=True):
     loss, entry = model.trace_["loss"] * 3 / 2, model.trace_["entry"]
-    ax.plot(loss, entry, color=colour, lw=2)
+    ax.plot(loss, entry, color=color, lw=2)
     if epsilon:
-        ax.axhline(1 / epsilon, color=colour, lw=1, ls=":")
+        ax.axhline(1 / epsilon, color=color, lw=1, ls=":")
         print(f"epsilon {epsilon}: |W_11| = {entry[-1]:.2f}, 1 / epsilon = {1 / epsilon:.0f}")
     ax.annotate(
         rf"$\varepsilon = {epsilon:g}$", (loss[-1], entry[-1]), (4, 4), textcoords="offset points"

@@ -56,11 +56,11 @@ for draw in draws:
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
 styles = zip(rivals, ["#D55E00", "#0072B2", "#555555"], "so^", strict=True)
-for i, (name, colour, marker) in enumerate(styles):
+for i, (name, color, marker) in enumerate(styles):
     for ax, values in ((left, error[i]), (right, rank[i])):
         low, middle, high = np.percentile(values, [25, 50, 75], axis=1)
-        ax.plot(sizes, middle, color=colour, marker=marker, label=name)
-        ax.fill_between(sizes, low, high, color=colour, alpha=0.2, lw=0)
+        ax.plot(sizes, middle, color=color, marker=marker, label=name)
+        ax.fill_between(sizes, low, high, color=color, alpha=0.2, lw=0)
     print(f"{name}: median ranks {np.median(rank[i], axis=1).astype(int)}")
 left.set(yscale="log", xlabel="observed cells m (of 512)", ylabel="relative error, all cells")
 right.set(xlabel="observed cells m (of 512)", ylabel="tensor rank", ylim=(0, 28))

@@ -54,8 +54,8 @@ figure, axes = plt.subplots(2, 3, figsize=(10, 5), sharex="col", sharey="row", l
 for column, (std, model) in zip(axes.T, models.items(), strict=True):
     iteration, norms = model.trace_["iteration"], model.trace_["component_norms"]
     column[0].plot(iteration, norms[:, 3:], color="#BBBBBB", lw=0.8)
-    for r, colour in enumerate(["#0072B2", "#D55E00", "#009E73"]):
-        column[0].plot(iteration, norms[:, r], color=colour, lw=2, label=f"component {r}")
+    for r, color in enumerate(["#0072B2", "#D55E00", "#009E73"]):
+        column[0].plot(iteration, norms[:, r], color=color, lw=2, label=f"component {r}")
     for norm in component_norms(truth):
         column[0].axhline(norm, color="black", lw=0.8, ls=":")
     column[0].set_title(f"start of std {std}")

@@ -61,12 +61,12 @@ data = {
 }
 ranks = [1, 5, 15]
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), sharey=True, layout="constrained")
-for (name, pair), colour, marker in zip(
+for (name, pair), color, marker in zip(
     data.items(), ["#0072B2", "#D55E00", "#009E73"], "os^", strict=True
 ):
     scores = np.array([errors(*pair, n_components) for n_components in ranks])
     for ax, score in zip(axes, scores.T, strict=True):
-        ax.plot(ranks, score, color=colour, marker=marker, label=name)
+        ax.plot(ranks, score, color=color, marker=marker, label=name)
     print(f"{name}: training {scores[:, 0].round(3)}, test {scores[:, 1].round(3)}, R = {ranks}")
 for ax, title in zip(axes, ["training", "test"], strict=True):
     ax.axhline(labels.var() / 4, color="black", ls=":", label="predicting the mean")

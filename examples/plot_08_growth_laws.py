@@ -52,7 +52,7 @@ def gradient(theta):
 # growth by the chain rule, and by the laws.
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
-for k, colour, marker in zip(range(3), ["#D55E00", "#0072B2", "#009E73"], "so^", strict=True):
+for k, color, marker in zip(range(3), ["#D55E00", "#0072B2", "#009E73"], "so^", strict=True):
     path = gradient_flow(gradient, start(k, norm=0.8), np.linspace(0, 15, 60))
     laws = (vector_part_growth, 2 - 2 / N + k), (cp_growth, 2 - 2 / (N * (k + 1)))
     for ax, (law, exponent) in zip(axes, laws, strict=True):
@@ -61,8 +61,8 @@ for k, colour, marker in zip(range(3), ["#D55E00", "#0072B2", "#009E73"], "so^",
         pull = np.ravel([rate.predicted for rate in rates]) / size**exponent
         reduced = np.ravel([rate.measured for rate in rates]) / pull
         line = np.geomspace(size.min(), size.max())
-        ax.plot(size, reduced, marker, color=colour, markersize=4, alpha=0.5)
-        ax.plot(line, line**exponent, color=colour, label=f"k = {k}: exponent {exponent:.2f}")
+        ax.plot(size, reduced, marker, color=color, markersize=4, alpha=0.5)
+        ax.plot(line, line**exponent, color=color, label=f"k = {k}: exponent {exponent:.2f}")
         worst = max(rate.error for rate in rates)
         print(f"k = {k}, {law.__name__}: sizes to {size.max():.2f}, largest error {worst:.0e}")
 axes[0].set(xlabel="norm s of the vectors", ylabel=r"$\dot s / (N \delta)$")

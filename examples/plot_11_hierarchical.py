@@ -36,7 +36,7 @@ error = np.linalg.norm(model.to_dense() - tensor) / np.linalg.norm(tensor)
 print(f"nodes {model.nodes_[:-1]}: ranks {model.hierarchical_rank_}, relative error {error:.3f}")
 
 # %%
-# Singular values of a leaf and of a pair; grey are those that the tensor does not have.
+# Singular values of a leaf and of a pair; gray are those that the tensor does not have.
 
 figure, axes = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True, layout="constrained")
 for axis, node, rank in zip(axes, (0, 4), (3, 2), strict=True):

@@ -65,10 +65,10 @@ runs = {
     "unbalanced start": (small * np.reshape([100, 1, 0.01], (3, 1, 1)), GroupRMSprop(), "k", ":"),
 }
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
-for name, (layers, step, colour, style) in runs.items():
+for name, (layers, step, color, style) in runs.items():
     (t, unbalanced, rank), error = descend(T, seen, layers, step)
-    axes[0].plot(t, unbalanced, style, color=colour)
-    axes[1].plot(t, rank, style, color=colour, label=name)
+    axes[0].plot(t, unbalanced, style, color=color)
+    axes[1].plot(t, rank, style, color=color, label=name)
     print(f"{name}: imbalance to {unbalanced.max():.3f}, rank {rank[-1]:.2f}, error {error:.1%}")
 axes[0].set(xlabel="iteration", yscale="log", ylim=(1e-5, 3), ylabel="imbalance of the layers")
 axes[1].set(xlabel="iteration", yscale="log", ylim=(0.9, 40), ylabel="effective rank")

@@ -30,7 +30,7 @@ least = linprog(np.ones(n), A_eq=eigenvalues, b_eq=y).fun
 
 scales = [1e-1, 1e-2, 1e-3, 1e-4]
 figure, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
-for depth, colour, marker in zip((2, 3), ["#D55E00", "#0072B2"], "so", strict=True):
+for depth, color, marker in zip((2, 3), ["#D55E00", "#0072B2"], "so", strict=True):
     gaps = []
     for scale in scales:
         model = DeepMatrixCompletion(
@@ -43,7 +43,7 @@ for depth, colour, marker in zip((2, 3), ["#D55E00", "#0072B2"], "so", strict=Tr
             tol=1e-10,
         ).fit_measurements(A, y)
         gaps.append(model.singular_values_.sum() / least - 1)
-    ax.plot(scales, gaps, marker=marker, color=colour, label=f"depth {depth}")
+    ax.plot(scales, gaps, marker=marker, color=color, label=f"depth {depth}")
     print(f"depth {depth}: gaps", " ".join(f"{gap:.4f}" for gap in gaps))
 ax.set(xscale="log", yscale="log", xlabel=r"scale $\alpha$ of the start")
 ax.set(ylabel="nuclear norm over the least, minus 1")

@@ -28,7 +28,7 @@ LAST = 3  # of the times
 # last time of three other ligands, all doses and cell types.
 
 hidden = np.isin(X[:, 0], [0, 6, 9]) & (X[:, 1] == LAST)
-ensemble = CompletionEnsemble(CPCompletion(shape=shape), n_init=3, random_state=0)
+ensemble = CompletionEnsemble(CPCompletion(shape=shape), n_estimators=3, random_state=0)
 predicted = ensemble.fit(X[~hidden], y[~hidden]).predict(X[hidden])
 ligand, _, dose, cell = X[hidden].T
 before = measured[ligand, LAST - 1, dose, cell]
@@ -45,14 +45,14 @@ ensemble.fit(X, y)
 doses = np.arange(shape[2])
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), sharey=True, layout="constrained")
 for axis, hole in zip(axes, (3, 4), strict=True):
-    for cell_type, colour in zip((0, 3, 6), ("#0072B2", "#D55E00", "#009E73"), strict=True):
+    for cell_type, color in zip((0, 3, 6), ("#0072B2", "#D55E00", "#009E73"), strict=True):
         cells = np.column_stack([np.broadcast_to(i, doses.shape) for i in (hole, LAST)])
         cells = np.column_stack([cells, doses, np.full(doses.shape, cell_type)])
         mean, std = ensemble.predict(cells, return_std=True)
-        axis.plot(doses, mean, color=colour, label=f"cell type {cell_type}")
-        axis.fill_between(doses, mean - 2 * std, mean + 2 * std, color=colour, alpha=0.2, lw=0)
+        axis.plot(doses, mean, color=color, label=f"cell type {cell_type}")
+        axis.fill_between(doses, mean - 2 * std, mean + 2 * std, color=color, alpha=0.2, lw=0)
         earlier = measured[hole, LAST - 1, :, cell_type]
-        axis.plot(doses, earlier, ".", color=colour)
+        axis.plot(doses, earlier, ".", color=color)
     axis.set(title=f"ligand {hole}, last time: never measured", xlabel="dose step")
 axes[0].set_ylabel("response")
 axes[1].plot([], [], ".", color="0.3", label="measured, one time before")

@@ -34,11 +34,11 @@ emission = np.linspace(472, 554.5, shape[1])
 seen = dense_from_entries(X_seen, y_seen, shape)
 completed = model.to_dense()
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-for time, colour in zip(TIMES, plt.cm.viridis(np.linspace(0, 0.85, len(TIMES))), strict=True):
+for time, color in zip(TIMES, plt.cm.viridis(np.linspace(0, 0.85, len(TIMES))), strict=True):
     at = SAMPLE, slice(None), EXCITATION, time
-    left.plot(emission, completed[at], color=colour, label=f"minute {(time + 1) / 3:.0f}")
-    left.plot(emission, measured[at], "o", ms=4, mfc="none", color=colour)
-    left.plot(emission, seen[at], "o", ms=4, color=colour)
+    left.plot(emission, completed[at], color=color, label=f"minute {(time + 1) / 3:.0f}")
+    left.plot(emission, measured[at], "o", ms=4, mfc="none", color=color)
+    left.plot(emission, seen[at], "o", ms=4, color=color)
 left.set(xlabel="emission (nm)", ylabel="fluorescence", title="lines: predicted; filled: seen")
 left.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 0.15))
 # Beside them a sample of the hidden readings against their predictions.

@@ -56,5 +56,5 @@ right.set(xlabel="depth", ylabel="effective rank", xticks=depths, ylim=(0, None)
 right.legend(frameon=False)
 
 # %%
-# Depth 3 is chosen: depth 1 memorises, depth 2 leaves a rank of 5, and depth 4, right on all seen
+# Depth 3 is chosen: depth 1 memorizes, depth 2 leaves a rank of 5, and depth 4, right on all seen
 # cells, fails in the folds, which train on a fifth fewer.

@@ -6,10 +6,21 @@ from math import isfinite, prod, sqrt
 import numpy as np
 from sklearn.utils import check_random_state
 
-from sktf._rank import component_norms as norms_of_components
-from sktf._rank import entropy_rank
-from sktf._tensorly import masked_cp_als
-from sktf.datasets import dense_from_factors
+from sktf._baselines.tensorly import masked_cp_als
+from sktf._cells.validation import finite_array
+from sktf._objective.components import component_norms as norms_of_components
+from sktf._objective.components import entropy_rank
+from sktf.datasets.low_rank import dense_from_factors
+
+__all__ = [
+    "als_tensor_rank", "component_norms", "effective_rank", "normalized_rmse", "nuclear_norm",
+    "relative_error", "schatten_norm", "spectrum_effective_rank", "unfolding",
+    "unfolding_effective_ranks",
+]  # fmt: skip
+
+
+def __dir__():
+    return __all__
 
 
 def effective_rank(matrix):
@@ -62,7 +73,7 @@ def spectrum_effective_rank(values):
     >>> spectrum_effective_rank([[2.0, 2.0], [1.0, 0.0]]).round(2)
     array([2., 1.])
     """
-    values = _finite(values, "values")
+    values = finite_array(values, "values")
     if values.ndim == 0 or (values < 0).any():
         raise ValueError("values is a number or has negative ones; pass arrays of singular values.")
     return np.apply_along_axis(entropy_rank, -1, values)[()]
@@ -133,6 +144,7 @@ def unfolding(tensor, mode):
 
     Examples
     --------
+    >>> import numpy as np
     >>> from sktf.metrics import unfolding
     >>> unfolding(np.zeros((2, 3, 4)), 1).shape
     (3, 8)
@@ -157,6 +169,7 @@ def unfolding_effective_ranks(tensor):
 
     Examples
     --------
+    >>> import numpy as np
     >>> from sktf.metrics import unfolding_effective_ranks
     >>> unfolding_effective_ranks(np.ones((2, 3, 4))).round(6)
     array([1., 1., 1.])
@@ -192,8 +205,8 @@ def relative_error(estimate, truth, *, where=None):
     if where.dtype != bool:
         raise ValueError(f"where has dtype {where.dtype}; pass booleans, True at cells to compare.")
     _check_same_shape(truth=truth, estimate=estimate, where=where)
-    truth = _finite(truth[where], "truth", "leave missing cells out: where=~np.isnan(truth)")
-    estimate = _finite(estimate[where], "estimate", "leave such cells out with where")
+    truth = finite_array(truth[where], "truth", "leave missing cells out: where=~np.isnan(truth)")
+    estimate = finite_array(estimate[where], "estimate", "leave such cells out with where")
     if not truth.any():
         raise ValueError("truth is zero at all compared cells: a relative error is not defined.")
     return float(np.linalg.norm(estimate - truth) / np.linalg.norm(truth))
@@ -224,9 +237,9 @@ def normalized_rmse(y_true, y_pred, *, sample_weight=None):
     >>> normalized_rmse([1.0, 2.0, 3.0], [2.0, 2.0, 2.0])
     1.0
     """
-    y_true, y_pred = _finite(y_true, "y_true"), _finite(y_pred, "y_pred")
+    y_true, y_pred = finite_array(y_true, "y_true"), finite_array(y_pred, "y_pred")
     weights = np.ones(y_true.shape) if sample_weight is None else sample_weight
-    weights = _finite(weights, "sample_weight")
+    weights = finite_array(weights, "sample_weight")
     _check_same_shape(y_true=y_true, y_pred=y_pred, sample_weight=weights)
     if (weights < 0).any():
         raise ValueError("sample_weight has negative values; weights must be zero or more.")
@@ -234,7 +247,7 @@ def normalized_rmse(y_true, y_pred, *, sample_weight=None):
     if counted.size == 0 or np.ptp(counted) == 0:
         raise ValueError(
             f"y_true has {np.unique(counted).size} distinct value(s) of positive weight, so no "
-            "spread to divide by; pass more samples, or use an error that is not normalised."
+            "spread to divide by; pass more samples, or use an error that is not normalized."
         )
     spread = np.average((y_true - np.average(y_true, weights=weights)) ** 2, weights=weights)
     return float(np.sqrt(np.average((y_pred - y_true) ** 2, weights=weights) / spread))
@@ -258,7 +271,7 @@ def component_norms(factors):
     >>> component_norms([[[3.0, 1.0], [4.0, 0.0]], [[2.0, 5.0]]])
     array([10.,  5.])
     """
-    factors = [_finite(factor, "factors") for factor in factors]
+    factors = [finite_array(factor, "factors") for factor in factors]
     shapes = [factor.shape for factor in factors]
     if any(len(shape) != 2 for shape in shapes) or len({shape[1] for shape in shapes}) != 1:
         raise ValueError(
@@ -350,7 +363,7 @@ def _tail_rank(matrix, target):
 
 def _singular_values(matrix):
     """Return the singular values of a finite matrix, largest first."""
-    matrix = _finite(matrix, "matrix")
+    matrix = finite_array(matrix, "matrix")
     if matrix.ndim != 2 or matrix.size == 0:
         raise ValueError(
             f"matrix has shape {matrix.shape}; pass rows and columns, at least one of each. "
@@ -361,19 +374,10 @@ def _singular_values(matrix):
 
 def _tensor(tensor):
     """Return a finite, non-empty tensor of order two or more."""
-    tensor = _finite(tensor, "tensor")
+    tensor = finite_array(tensor, "tensor")
     if tensor.ndim < 2 or tensor.size == 0:
         raise ValueError(f"tensor has shape {tensor.shape}; pass two modes or more, none empty.")
     return tensor
-
-
-def _finite(values, name, remedy="remove or fill such values first"):
-    """Return values as float64, refusing NaN and infinity."""
-    values = np.asarray(values, dtype=np.float64)
-    n_bad = values.size - np.count_nonzero(np.isfinite(values))
-    if n_bad:
-        raise ValueError(f"{name} has {n_bad} NaN or infinite value(s); {remedy}.")
-    return values
 
 
 def _check_same_shape(**arrays):

@@ -9,9 +9,13 @@ from sklearn.model_selection import BaseCrossValidator, KFold
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 from sklearn.utils import check_random_state
 
-from sktf.datasets import entry_groups
+from sktf.datasets.sampling import entry_groups
 
 __all__ = ["BlockKFold", "CellKFold", "FiberKFold"]
+
+
+def __dir__():
+    return __all__
 
 
 class _GroupedKFold(BaseCrossValidator):
@@ -163,6 +167,7 @@ class FiberKFold(_GroupedKFold):
 
     Examples
     --------
+    >>> import numpy as np
     >>> from sktf.model_selection import FiberKFold
     >>> X = np.argwhere(np.ones((3, 4)))
     >>> train, test = next(FiberKFold(3, mode=1, random_state=0).split(X))
@@ -180,7 +185,7 @@ class FiberKFold(_GroupedKFold):
 class BlockKFold(_GroupedKFold):
     """K folds of boxes of a regular grid, held out whole as a gap in the data would be.
 
-    Neighbours of a held-out cell are held out too, so that the score doesn't profit from
+    Neighbors of a held-out cell are held out too, so that the score doesn't profit from
     interpolation between them. Boxes are shuffled and dealt, the fullest first.
 
     Parameters
@@ -195,6 +200,7 @@ class BlockKFold(_GroupedKFold):
     --------
     Three days in a row, for all sensors:
 
+    >>> import numpy as np
     >>> from sktf.model_selection import BlockKFold
     >>> X = np.argwhere(np.ones((2, 9)))
     >>> train, test = next(BlockKFold(3, block_shape=(None, 3), random_state=0).split(X))

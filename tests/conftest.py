@@ -21,6 +21,8 @@ from sktf import (
     NuclearNormCompletion,
 )
 
+# A page for type checkers alone, with mistakes in it.
+collect_ignore = ["typing"]
 # Settings under which scikit-learn's checks take seconds. Ten binary columns are nearly
 # additive, so the offset is what a regression on them wants of a model of products.
 _SMALL = {"n_init": 2, "max_iter": 300, "random_state": 0}

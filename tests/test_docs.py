@@ -27,7 +27,7 @@ def test_examples_print_what_the_page_shows(page):
 def test_the_tests_that_a_page_names_exist(page):
     """Written as ``tests/test_x.py::test_name``, or ``test_name``."""
     for path, name in re.findall(
-        r"``(?:tests/(test_\w+\.py)::)?(test_\w+)``", page.read_text("utf-8")
+        r"``(?:tests/([\w/]+\.py)::)?(test_\w+)``", page.read_text("utf-8")
     ):
-        sources = ROOT.glob(f"tests/{path or 'test_*.py'}")
+        sources = ROOT.glob(f"tests/{path or '**/test_*.py'}")
         assert any(f"def {name}(" in source.read_text("utf-8") for source in sources), name

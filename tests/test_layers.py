@@ -1,4 +1,4 @@
-"""The shape of the code: who imports whom, what a fit loads."""
+"""The shape of the code: which folder imports which, what a fit loads, what is public."""
 
 import ast
 import subprocess
@@ -10,79 +10,71 @@ import pytest
 import sktf
 
 FOLDER = Path(sktf.__file__).parent
-# A module imports modules of layers below its own, or names of its own layer further left.
-LAYERS = [
-    [
-        "_callbacks",
-        "_docs",
-        "_factorization",
-        "_lanes",
-        "_kernels",
-        "_losses",
-        "_offset",
-        "_rank",
-        "_sides",
-        "_steps",
-        "_tensorly",
-        "_threads",
-        "_validation",
-        "_descent",
-    ],
-    ["_walk", "_multirate", "_objective", "_trace", "_frame", "_pruning", "_schedule", "_sensing"],
-    ["_base", "_identifiability", "_fitting", "_gradient"],
-    ["_cp", "_deep_cp", "_deep_matrix", "_deep_tucker", "_hierarchical", "_ensemble"],
-    ["_sweeps", "_als", "_nuclear"],
-    ["datasets", "model_selection", "metrics", "dynamics"],
-    ["_plotting", "_slice_display", "_rank_curve", "_agreement", "plotting"],
-]
+# What each folder, or module at the top, may import of the others.
+ARROWS = {
+    "_docs": set(),
+    "_cells": set(),
+    "_objective": {"_cells"},
+    "_descent": {"_objective"},
+    "_models": {"_docs", "_cells", "_objective", "_descent"},
+    "_averages": {"_docs", "_cells", "_models"},
+    "_baselines": {"_docs", "_cells", "_objective", "_models"},
+    "datasets": {"_docs", "_cells"},
+    "metrics": {"_cells", "_objective", "_baselines", "datasets"},
+    "model_selection": {"datasets"},
+    "dynamics": {"_cells", "_objective", "_models"},
+    "plotting": {"_docs", "_cells", "_objective", "datasets", "metrics"},
+}
 # Who may import what, of the packages that not everybody may.
 OWNERS = {
-    "torch": {"_objective"},
-    "tensorly": {"_tensorly"},
-    "cvxpy": {"_nuclear"},
-    "matplotlib": {"_plotting", "plotting"},
-    "numba": {"_kernels", "_lanes", "_objective"},
+    "torch": {"_objective/torch", "_objective/devices"},
+    "tensorly": {"_baselines/tensorly", "_models/base", "datasets/real"},
+    "cvxpy": {"_baselines/nuclear"},
+    "matplotlib": {"plotting/base", "plotting/trajectory"},
+    "numba": {"_cells/sorting", "_objective/kernels", "_objective/lanes", "_objective/cpu"},
 }
 # Packages that only a function may import: `import sktf.<module>` does without them.
 LAZY = {"torch", "tensorly", "cvxpy", "matplotlib"}
-MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
-ORDER = [name for layer in LAYERS for name in layer]
+PATHS = sorted(path for path in FOLDER.rglob("*.py") if path != FOLDER / "__init__.py")
+FILES = {path.relative_to(FOLDER).with_suffix("").as_posix(): path for path in PATHS}
 
-every_module = pytest.mark.parametrize("module", MODULES)
+every_file = pytest.mark.parametrize("file", FILES)
 
 
-def imports(module):
-    """Top-level names imported anywhere in a module, those at its top, and siblings of ours."""
-    tree = ast.parse((FOLDER / f"{module}.py").read_text(encoding="utf-8"))
-    anywhere, siblings = set(), set()
+def room(file):
+    """The folder of a file, or the module itself at the top."""
+    return file.split("/")[0]
+
+
+def imports(path):
+    """Packages imported anywhere in a file, those at its top, and (module, name) of ours."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    anywhere, ours = set(), set()
 
     def visit(node, found):
         if isinstance(node, ast.Import):
-            for name in node.names:
-                top, *rest = name.name.split(".")
-                siblings.update(rest[:1] if top == "sktf" else [])
-                found.add(top)
+            found.update(name.name.split(".")[0] for name in node.names)
+            ours.update((n.name, None) for n in node.names if n.name.startswith("sktf."))
         elif isinstance(node, ast.ImportFrom):
-            top, *rest = (node.module or "").split(".")
-            inside = [top] if node.level and top else rest[:1]
-            if node.level or top == "sktf":
-                siblings.update(inside or [name.name for name in node.names])
-            else:
-                found.add(top)
+            assert not node.level, f"{path} has a relative import"
+            found.add(node.module.split(".")[0])
+            if node.module.split(".")[0] == "sktf":
+                ours.update((node.module, name.name) for name in node.names)
 
     for node in ast.walk(tree):
         visit(node, anywhere)
-    within = {
-        child
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        for child in ast.walk(node)
-    }
+    functions = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+    within = {c for n in ast.walk(tree) if isinstance(n, functions) for c in ast.walk(n)}
     at_the_top = set()
     for node in ast.walk(tree):
         if node not in within:
             visit(node, at_the_top)
-    return anywhere, at_the_top, siblings
+    return anywhere - {"sktf"}, at_the_top - {"sktf"}, ours
+
+
+def rooms_of(ours):
+    """The rooms that imports lead to."""
+    return {(name if module == "sktf" else module.split(".")[1]) for module, name in ours}
 
 
 def run(code):
@@ -98,54 +90,83 @@ def run(code):
     return done.stdout.split()
 
 
-def test_every_module_has_its_place():
-    """A new module is put in a layer before anything else."""
-    assert set(MODULES) <= set(ORDER)
-    assert len(ORDER) == len(set(ORDER))
+def test_every_room_is_in_the_table():
+    """A new folder is put in the table before anything else; few files stand at the top."""
+    assert {room(file) for file in FILES} == set(ARROWS)
+    assert len([file for file in FILES if "/" not in file]) < 12
 
 
-@every_module
-def test_imports_point_down(module):
-    """To lower layers, or to the left in the module's own: so there are no cycles."""
-    _, _, siblings = imports(module)
-    assert siblings <= set(MODULES) | {"__version__"}
-    upwards = {name for name in siblings & set(MODULES) if ORDER.index(name) >= ORDER.index(module)}
-    assert not upwards
+def test_folders_import_downwards():
+    """The table has no circle: a folder imports those above it in the table, or fewer."""
+    order = list(ARROWS)
+    for name, below in ARROWS.items():
+        assert below <= set(order[: order.index(name)]), name
 
 
-@every_module
-def test_only_their_owners_import_heavy_packages(module):
-    """One module each; and numba beside the kernels where its settings are read."""
-    anywhere, at_the_top, _ = imports(module)
-    foreign = {package for package in anywhere & set(OWNERS) if module not in OWNERS[package]}
-    assert not foreign
+@every_file
+def test_imports_follow_the_arrows(file):
+    """Of the package as a whole a module takes public names or modules only."""
+    _, _, ours = imports(FILES[file])
+    assert rooms_of(ours) - {room(file), "__version__"} <= ARROWS[room(file)]
+
+
+def test_files_of_a_folder_import_each_other_without_a_circle():
+    """So that each can be read after those it stands on."""
+    graph = {
+        file: {module[5:].replace(".", "/") for module, _ in imports(path)[2]} & set(FILES)
+        for file, path in FILES.items()
+    }
+    while leaves := {file for file, below in graph.items() if not below}:
+        graph = {file: below - leaves for file, below in graph.items() if file not in leaves}
+    assert not graph
+
+
+@every_file
+def test_private_names_stay_in_their_file(file):
+    """What another file needs has a name without underscore."""
+    private = {(m, n) for m, n in imports(FILES[file])[2] if n and n[0] == "_" and m != "sktf"}
+    assert not private
+
+
+@every_file
+def test_only_their_owners_import_heavy_packages(file):
+    """A few files each; and never while `sktf.<module>` is imported."""
+    anywhere, at_the_top, _ = imports(FILES[file])
+    assert not {package for package in anywhere & set(OWNERS) if file not in OWNERS[package]}
     assert not at_the_top & LAZY
 
 
 def test_owners_do_import_their_packages():
     """So that the rules above speak of something."""
-    for package, modules in OWNERS.items():
-        for module in modules & set(MODULES):
-            assert package in imports(module)[0], f"{module} does not import {package}"
+    for package, files in OWNERS.items():
+        for file in files:
+            assert package in imports(FILES[file])[0], f"{file} does not import {package}"
 
 
-def test_reading_of_imports(tmp_path, monkeypatch):
+@every_file
+def test_files_are_short_and_say_what_they_own(file):
+    """At most 400 lines, after a docstring."""
+    text = FILES[file].read_text(encoding="utf-8")
+    assert text.count("\n") <= 400
+    assert ast.get_docstring(ast.parse(text))
+
+
+def test_reading_of_imports(tmp_path):
     """The reader behind these tests sees every form of import, and what is inside functions."""
-    (tmp_path / "sample.py").write_text(
+    sample = tmp_path / "sample.py"
+    sample.write_text(
         "import numpy.linalg as la\n"
-        "from . import _kernels\n"
-        "from ._rank import x\n"
-        "from sktf._sides import y\n"
-        "import sktf.metrics\n"
+        "from sktf import metrics\n"
+        "from sktf._cells.frame import x\n"
+        "import sktf.datasets\n"
         "try:\n    import yaml\nexcept ImportError:\n    pass\n"
         "def f():\n    from torch.nn import functional\n"
         "class C:\n    def g(self):\n        import cvxpy\n"
     )
-    monkeypatch.setattr(sys.modules[__name__], "FOLDER", tmp_path)
-    anywhere, at_the_top, siblings = imports("sample")
-    assert anywhere == {"numpy", "sktf", "yaml", "torch", "cvxpy"}
-    assert at_the_top == {"numpy", "sktf", "yaml"}
-    assert siblings == {"_kernels", "_rank", "_sides", "metrics"}
+    anywhere, at_the_top, ours = imports(sample)
+    assert anywhere == {"numpy", "yaml", "torch", "cvxpy"}
+    assert at_the_top == {"numpy", "yaml"}
+    assert rooms_of(ours) == {"metrics", "_cells", "datasets"}
 
 
 def test_import_sktf_loads_nothing_heavy():
@@ -169,15 +190,3 @@ def test_a_fit_on_the_cpu_loads_no_torch():
     )
     assert "numba" in loaded
     assert not LAZY & set(loaded)
-
-
-@pytest.mark.parametrize("name", sktf.__all__)
-def test_public_names_are_listed(name):
-    """``dir`` shows what can be had before it is loaded."""
-    assert name in dir(sktf)
-
-
-def test_unknown_names_are_attribute_errors():
-    """As of any module."""
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = sktf.nothing

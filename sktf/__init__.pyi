@@ -1,0 +1,29 @@
+from . import datasets, dynamics, metrics, model_selection, plotting
+from ._averages.ensemble import CompletionEnsemble
+from ._baselines.als import CPALSCompletion
+from ._baselines.nuclear import NuclearNormCompletion
+from ._cells.identifiability import CompletionWarning
+from ._models.cp import CPCompletion
+from ._models.deep_cp import DeepCPCompletion
+from ._models.deep_matrix import DeepMatrixCompletion
+from ._models.deep_tucker import DeepTuckerCompletion
+from ._models.hierarchical import HierarchicalCompletion
+
+__all__ = [
+    "CPALSCompletion",
+    "CPCompletion",
+    "CompletionEnsemble",
+    "CompletionWarning",
+    "DeepCPCompletion",
+    "DeepMatrixCompletion",
+    "DeepTuckerCompletion",
+    "HierarchicalCompletion",
+    "NuclearNormCompletion",
+    "datasets",
+    "dynamics",
+    "metrics",
+    "model_selection",
+    "plotting",
+]
+
+__version__: str

@@ -1,0 +1,4 @@
+"""Several fits as one estimator.
+
+Imports ``_models``.
+"""

@@ -1,0 +1,262 @@
+"""CP completion by alternating least squares at a rank that is told or searched: the baseline.
+
+The least-squares problem is solved by tensorly where its dense tensor fits into memory, and by
+sweeps over the observed cells alone elsewhere.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from math import prod
+from numbers import Integral, Real
+from typing import NamedTuple, Self
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from sktf._baselines.sparse_als import distinct_cells, mean_squared_error, sparse_als
+from sktf._baselines.tensorly import cells_cp_als
+from sktf._cells.frame import fit_frame
+from sktf._cells.identifiability import warn_under_determined
+from sktf._cells.validation import check_held_out, check_observations
+from sktf._docs import documented
+from sktf._models.base import BaseCompletion
+from sktf._models.honesty import warn_far_predictions
+from sktf._models.sklearn_types import checks_parameters
+
+# Ranks that are tried when none is told.
+_RANKS = (1, 2, 3, 4, 6, 8, 10, 15, 20)
+# Stop after so many in a row that are no better.
+_PATIENCE = 3
+# Up to this many cells the dense tensor costs little, however few are observed.
+_SMALL = 100_000
+# Most numbers that tensorly may hold at once: 4 GiB.
+_MAX_NUMBERS = 2**29
+
+
+class _Run(NamedTuple):
+    """The end of one start; ``score`` is what runs are compared by."""
+
+    factors: list
+    n_iter: int
+    converged: bool
+    score: float
+
+
+@documented()
+@dataclass(eq=False, repr=False)
+class CPALSCompletion(BaseCompletion):
+    """CP completion by alternating least squares: the explicit baseline.
+
+    Minimizes ``sum_e w_e (y_e - sum_r prod_n factors[n][i_n, r])^2`` over the observed cells,
+    one mode at a time, from random starts. The rank is told, or searched for on held-out cells.
+
+    Parameters
+    ----------
+    n_components : int or sequence of int, default=None
+        Number R of components. A sequence: the one with the least error on held-out cells. None:
+        1, 2, 3, 4, 6, 8, 10, 15 and 20 in turn, until three in a row are no better or the factors
+        would hold more numbers than there are distinct observed cells.
+    {shape}
+    solver : {"auto", "tensorly", "sparse"}, default="auto"
+        "tensorly": ``tensorly.decomposition.parafac`` with a mask, which imputes the missing
+        cells after each sweep; it holds ``2 R + 7`` dense tensors and weighs all cells alike:
+        ``fit`` raises a ValueError where they take more than 4 GiB or weights differ.
+        "sparse": sweeps over the observed cells alone; exact least squares, any weights.
+        "auto": tensorly where all cells weigh alike and the dense tensor has at most 100,000 cells,
+        or at most ten times those observed and takes no more than 4 GiB; else sparse.
+    n_init : int, default=10
+        Random starts for each number of components; the best on held-out cells, or without any on
+        the training loss, is kept.
+    {offset ... scale}
+    max_iter : int, default=300
+        Largest number of sweeps over the modes from one start.
+    tol : float, default=1e-5
+        A start has converged when a sweep changes the relative error on its cells by less.
+    validation_fraction : float, default=0.1
+        Share of the distinct observed cells that is held out to compare numbers of components.
+        The best run then goes on with all cells.
+    {handle_unknown ... rank_tol}
+    verbose : int, default=0
+        Print the held-out loss of each number of components.
+    random_state : int, RandomState instance or None, default=None
+        Draws the starts and the held-out cells.
+
+    Attributes
+    ----------
+    {rank_ ... feature_names_in_}
+    n_components_ : int
+        Number R of components that was told or chosen.
+    validation_scores_ : dict of ndarray or None
+        ``n_components`` and ``loss``, the mean squared error on held-out cells of the scaled data;
+        None when nothing was held out.
+    solver_ : str
+        The solver that ran.
+    n_iter_ : int
+        Sweeps of the last run.
+    loss_ : float
+        Mean squared error on the observed cells, on the scaled data.
+    converged_ : bool
+        Whether the last run ended before ``max_iter``.
+
+    Notes
+    -----
+    Several rows of one cell count as one, their mean, of their total weight. An index of ``shape``
+    that was never observed gets a row of zeros: the offset is its prediction.
+
+    Examples
+    --------
+    >>> from sktf import CPALSCompletion, datasets
+    >>> tensor, _ = datasets.make_low_rank((15, 15, 15), 2, random_state=0)
+    >>> X, y = datasets.sample_entries(tensor, 0.2, random_state=0)
+    >>> CPALSCompletion(n_init=2, random_state=0).fit(X, y).n_components_
+    2
+    """
+
+    __module__ = "sktf"
+
+    n_components: int | Sequence[int] | None = None
+    _: KW_ONLY
+    shape: Sequence[int] | None = None
+    solver: str = "auto"
+    n_init: int = 10
+    offset: str | None = "auto"
+    scale: bool = True
+    max_iter: int = 300
+    tol: float = 1e-5
+    validation_fraction: float = 0.1
+    handle_unknown: str = "error"
+    rank_tol: float = 0.1
+    verbose: int = 0
+    random_state: int | np.random.RandomState | None = None
+
+    _parameter_constraints = {
+        **BaseCompletion._parameter_constraints,
+        "n_components": [Interval(Integral, 1, None, closed="left"), "array-like", None],
+        "solver": [StrOptions({"auto", "tensorly", "sparse"})],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "verbose": ["verbose"],
+    }
+
+    @checks_parameters()
+    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None) -> Self:
+        observations = distinct_cells(check_observations(self, X, y, sample_weight, self.shape))
+        given = check_held_out(self, X_val, y_val, observations.shape)
+        rng = check_random_state(self.random_state)
+        groups = self._mode_groups(len(observations.shape))
+        frame = fit_frame(observations, groups, self.offset, self.scale)
+        cells = frame.apply(observations)
+        warn_under_determined(cells, frame.groups, 3)
+        ranks = self._ranks(cells)
+        solver = self._solver(cells, max(ranks))
+        training, held_out = self._hold_out(cells, given and frame.apply(given), ranks, rng)
+        best = self._search(solver, ranks, training, held_out, rng)
+        run = min(best, key=lambda run: run.score)
+        if held_out is not None and given is None:
+            run = self._run(solver, cells, None, run.factors[0].shape[1], rng, run.factors)
+        self._set_fitted(frame, cells, run, solver, held_out and (ranks, best))
+        return self
+
+    def _ranks(self, cells):
+        if self.n_components is None:
+            most = max(1, len(cells.values) // sum(cells.shape))
+            return [rank for rank in _RANKS if rank <= most]
+        ranks = np.atleast_1d(self.n_components).tolist()
+        if not ranks or not all(isinstance(R, int) and R >= 1 for R in ranks):
+            raise ValueError(f"n_components={self.n_components!r}: expected positive ints.")
+        return ranks
+
+    def _solver(self, cells, rank):
+        """Return the name of the solver; raise where tensorly was asked for but cannot be used."""
+        used = [len(np.unique(column)) for column in cells.coords.T]
+        n_numbers = (2 * rank + 7) * prod(used)
+        alike = np.ptp(cells.weights) <= 1e-9 * cells.weights.max()
+        if self.solver != "tensorly":
+            small = prod(used) <= max(_SMALL, 10 * len(cells.values)) and n_numbers <= _MAX_NUMBERS
+            dense = self.solver == "auto" and small and alike and len(used) > 1
+            return "tensorly" if dense else "sparse"
+        if len(used) < 2:
+            raise ValueError("solver='tensorly' needs at least two modes; set solver='sparse'.")
+        if n_numbers > _MAX_NUMBERS:
+            raise ValueError(
+                f"A dense tensor of shape {tuple(used)} with {rank} components takes tensorly "
+                f"{n_numbers / 2**27:.3g} GiB, more than {_MAX_NUMBERS / 2**27:.3g}. Set "
+                "solver='sparse', use CPCompletion, or lower n_components."
+            )
+        if not alike:
+            raise ValueError(
+                "solver='tensorly' weighs all cells alike, but sample_weight or repeated rows give "
+                "some cells more weight than others; set solver='sparse'."
+            )
+        return "tensorly"
+
+    def _hold_out(self, cells, given, ranks, rng):
+        """Split off held-out cells: those given, a random share to search on, or None."""
+        if given is not None or len(ranks) == 1:
+            return cells, given
+        n_cells = len(cells.values)
+        n_held_out = int(np.ceil(self.validation_fraction * n_cells))
+        if n_held_out >= n_cells:
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction} leaves no cell to train on, of "
+                f"{n_cells} observed; set n_components to one int."
+            )
+        drawn = rng.permutation(n_cells)
+        return cells.take(drawn[n_held_out:]), cells.take(drawn[:n_held_out])
+
+    def _search(self, solver, ranks, training, held_out, rng):
+        """Return the best run of each number of components that was tried."""
+        best = []
+        for rank in ranks:
+            best.append(self._best_start(solver, rank, training, held_out, rng))
+            scores = [run.score for run in best]
+            if self.n_components is None and len(best) > _PATIENCE + np.argmin(scores):
+                break
+        return best
+
+    def _best_start(self, solver, rank, training, held_out, rng):
+        runs = (self._run(solver, training, held_out, rank, rng) for _ in range(self.n_init))
+        best = min(runs, key=lambda run: run.score)
+        if self.verbose:
+            where = "training" if held_out is None else "held-out"
+            print(f"{rank} components, {where} loss = {best.score:.8f}")
+        return best
+
+    def _run(self, solver, training, held_out, rank, rng, start=None):
+        """Run from a random start, or from factors."""
+        run = _SOLVERS[solver](training, rank, start, rng, self.max_iter, self.tol)
+        score = mean_squared_error(run[0], training if held_out is None else held_out)
+        return _Run(*run, score if np.isfinite(score) else np.inf)
+
+    def _set_fitted(self, frame, cells, run, solver, search):
+        """Set all fitted attributes at once, then warn if the last run did not converge."""
+        factors = frame.factors(run.factors)
+        scores = None
+        if search:
+            loss = np.array([run.score for run in search[1]])
+            scores = {"n_components": np.array(search[0][: len(loss)]), "loss": loss}
+        vars(self).update(
+            self._components(factors, frame.shape, frame.stored, frame.offset),
+            n_components_=run.factors[0].shape[1],
+            validation_scores_=scores,
+            solver_=solver,
+            n_iter_=max(1, run.n_iter),
+            loss_=mean_squared_error(run.factors, cells),
+            converged_=run.converged,
+        )
+        if not run.converged:
+            warnings.warn(
+                f"Alternating least squares did not converge in max_iter={self.max_iter} sweeps; "
+                "increase max_iter or tol.",
+                ConvergenceWarning,
+                4,
+            )
+        warn_far_predictions(self.factors_, frame.offset.scale * np.abs(cells.values).max(), 4)
+
+
+_SOLVERS = {"tensorly": cells_cp_als, "sparse": sparse_als}

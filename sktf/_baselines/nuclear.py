@@ -1,0 +1,188 @@
+"""Matrix completion of least nuclear norm, a convex problem: the only module that imports cvxpy."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from numbers import Integral, Real
+from typing import Self
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils._param_validation import Interval
+
+from sktf._baselines.sparse_als import distinct_cells
+from sktf._cells.frame import fit_frame
+from sktf._cells.identifiability import warn_under_determined
+from sktf._cells.unfolding import matrix_groups
+from sktf._cells.validation import check_held_out, check_observations
+from sktf._docs import documented
+from sktf._models.base import BaseCompletion
+from sktf._models.sklearn_types import checks_parameters
+from sktf._objective.components import entropy_rank, sum_of_products
+
+# Most rows plus columns. The solver decomposes a square matrix of this order a few thousand times,
+# at 1000 in half a second each.
+_MAX_ORDER = 1000
+
+
+@documented()
+@dataclass(eq=False, repr=False)
+class NuclearNormCompletion(BaseCompletion):
+    """Matrix completion of least nuclear norm: the convex baseline.
+
+    Minimizes the sum of the singular values of the matrix such that
+    ``|W_ij - y_ij| <= epsilon * RMS(y)`` at the observed cells. Tensors of any order are unfolded
+    by ``row_modes``. Needs cvxpy, or ``fit`` raises an ImportError: ``pip install sktf[nuclear]``.
+
+    Parameters
+    ----------
+    row_modes : tuple of int, default=(0,)
+        The modes that index rows; the others index columns.
+    {shape}
+    epsilon : float, default=1e-3
+        Largest deviation from an observed value, relative to the RMS of them all, as in [1]_.
+    max_iter : int, default=5000
+        Largest number of iterations of the solver, SCS.
+    tol : float, default=1e-5
+        Bound of the residuals and the duality gap of the solver, absolute plus relative.
+    {handle_unknown ... rank_tol}
+
+    Attributes
+    ----------
+    singular_values_ : ndarray of shape (R,)
+        Singular values of the completed matrix in the units of y, without those that are zero to
+        the accuracy of the solver.
+    nuclear_norm_ : float
+        Their sum.
+    effective_rank_ : float
+        Exponential of the entropy of the normalized singular values.
+    {rank_ ... feature_names_in_}
+    n_iter_ : int
+        Iterations of the solver.
+    loss_ : float
+        Mean squared error on the observed cells, on the scaled data.
+    converged_ : bool
+        Whether the solver met ``tol``.
+
+    Notes
+    -----
+    Several rows of one cell count as one, their mean weighted by ``sample_weight``; beyond that,
+    and beyond zero for absent, weights have no meaning in a problem with constraints. A row or
+    column that was never observed is zero in every minimizer. Nothing is chosen on held-out cells:
+    ``fit`` checks ``X_val`` and ``y_val`` but does not use them. It raises a ValueError when more
+    than 1000 rows and columns are observed, which take the solver too long.
+
+    References
+    ----------
+    .. [1] S. Arora, N. Cohen, W. Hu and Y. Luo, "Implicit regularization in deep matrix
+       factorization", NeurIPS 2019, arXiv:1905.13655.
+
+    Examples
+    --------
+    >>> from sktf import NuclearNormCompletion, datasets
+    >>> matrix, _ = datasets.make_low_rank((15, 15), 1, random_state=0)
+    >>> X, y = datasets.sample_entries(matrix, 0.6, random_state=0)
+    >>> NuclearNormCompletion().fit(X, y).rank_
+    1
+    """
+
+    __module__ = "sktf"
+
+    row_modes: Sequence[int] = (0,)
+    _: KW_ONLY
+    shape: Sequence[int] | None = None
+    epsilon: float = 1e-3
+    max_iter: int = 5000
+    tol: float = 1e-5
+    handle_unknown: str = "error"
+    rank_tol: float = 0.1
+
+    _parameter_constraints = {
+        "row_modes": ["array-like"],
+        "shape": ["array-like", None],
+        "epsilon": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="neither")],
+        "handle_unknown": BaseCompletion._parameter_constraints["handle_unknown"],
+        "rank_tol": BaseCompletion._parameter_constraints["rank_tol"],
+    }
+
+    def _mode_groups(self, order):
+        return matrix_groups(self.row_modes, order)
+
+    @checks_parameters()
+    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None) -> Self:
+        observations = distinct_cells(check_observations(self, X, y, sample_weight, self.shape))
+        check_held_out(self, X_val, y_val, observations.shape)
+        observations = observations._replace(weights=np.ones(len(observations.values)))
+        groups = self._mode_groups(len(observations.shape))
+        frame = fit_frame(observations, groups, offset=None, scale=True)
+        cells = frame.apply(observations)
+        warn_under_determined(cells, frame.groups, 3)
+        matrix, n_iter, converged = self._solve(cells)
+        self._set_fitted(frame, cells, matrix, n_iter, converged)
+        return self
+
+    def _components(self, factors, shape, stored, offset):
+        attributes = super()._components(factors, shape, stored, offset)
+        values = attributes["component_norms_"]
+        return attributes | {
+            "singular_values_": values,
+            "nuclear_norm_": float(values.sum()),
+            "effective_rank_": entropy_rank(values),
+        }
+
+    def _solve(self, cells):
+        """Return the minimizer over the rows and columns that were observed."""
+        numbered = [np.unique(column, return_inverse=True) for column in cells.coords.T]
+        sizes, places = [len(seen) for seen, _ in numbered], [at for _, at in numbered]
+        if sum(sizes) > _MAX_ORDER:
+            raise ValueError(
+                f"The observed part of the matrix has shape {tuple(sizes)}; the convex solver "
+                f"takes at most {_MAX_ORDER} rows plus columns. Choose other row_modes, or use "
+                "DeepMatrixCompletion."
+            )
+        settings = self.epsilon, self.tol, self.max_iter
+        return least_nuclear_norm(tuple(sizes), *places, cells.values, *settings)
+
+    def _set_fitted(self, frame, cells, matrix, n_iter, converged):
+        """Set all fitted attributes at once, then warn if the solver did not converge."""
+        left, values, right = np.linalg.svd(matrix, full_matrices=False)
+        # The solver leaves noise of the size of tol in singular values that should be zero.
+        kept = values > 10 * self.tol * values.max(initial=0.0)
+        kept[0] = True
+        roots = np.sqrt(values[kept])
+        factors = [np.zeros((size, len(roots))) for size in frame.sizes]
+        for factor, side, column in zip(factors, (left, right.T), cells.coords.T, strict=True):
+            factor[np.unique(column)] = side[:, kept] * roots
+        loss = float(np.mean((sum_of_products(factors, cells.coords) - cells.values) ** 2))
+        factors = frame.factors(factors)
+        attributes = self._components(factors, frame.shape, frame.stored, frame.offset)
+        vars(self).update(attributes, n_iter_=n_iter, loss_=loss, converged_=converged)
+        if not converged:
+            warnings.warn(
+                f"The solver did not converge in max_iter={self.max_iter} iterations; increase "
+                "max_iter or tol.",
+                ConvergenceWarning,
+                4,
+            )
+
+
+def least_nuclear_norm(sizes, rows, columns, values, epsilon, tol, max_iter):
+    """Return the matrix of least nuclear norm, the iterations, and whether SCS met ``tol``."""
+    try:
+        import cvxpy
+    except ImportError as error:
+        raise ImportError(
+            "NuclearNormCompletion needs cvxpy with SCS: pip install sktf[nuclear]"
+        ) from error
+    matrix = cvxpy.Variable(sizes)
+    near = cvxpy.abs(matrix[rows, columns] - values) <= epsilon
+    problem = cvxpy.Problem(cvxpy.Minimize(cvxpy.normNuc(matrix)), [near])
+    with warnings.catch_warnings():
+        # The status says the same, and the estimator warns.
+        warnings.filterwarnings("ignore", "Solution may be inaccurate", UserWarning)
+        problem.solve(solver=cvxpy.SCS, eps_abs=tol, eps_rel=tol, max_iters=max_iter)
+    if matrix.value is None:
+        raise ValueError(f"SCS found no matrix: {problem.status}; increase max_iter or epsilon.")
+    return matrix.value, problem.solver_stats.num_iters, problem.status == cvxpy.OPTIMAL

@@ -1,0 +1,44 @@
+"""From a user's cells and units to the model's: offset, scale and unfolding in one value."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sktf._cells.offset import Offset, fit_offset
+from sktf._cells.unfolding import find_sides, to_cells
+
+
+class Frame(NamedTuple):
+    """How observations are seen by a factorization.
+
+    ``groups`` and ``stored`` are those of ``unfolding``; ``sizes`` the mode sizes of the
+    factorization; ``offset`` is taken off the values and its scale divided out, unless that
+    is 0 because nothing is left: then the standardized values and all factors are 0.
+    """
+
+    shape: tuple
+    groups: tuple
+    stored: list
+    sizes: tuple
+    offset: Offset
+
+    def apply(self, observations):
+        """Return observations with cells of the factorization and standardized values."""
+        cells, found = to_cells(observations.coords, self.shape, self.groups, self.stored)
+        if not found.all():
+            observations, cells = observations.take(found), cells[found]
+        left, scale = observations.values - self.offset.at(observations.coords), self.offset.scale
+        values = left / scale if scale else np.zeros_like(left)
+        return observations._replace(coords=cells, values=values, shape=self.sizes)
+
+    def factors(self, factors):
+        """Return factors in the units of the data, float64 since units may be extreme."""
+        share = np.float64(self.offset.scale ** (1 / len(factors)))
+        return [share * factor for factor in factors]
+
+
+def fit_frame(observations, groups, offset, scale):
+    """Fit the frame to observations; ``offset`` and ``scale`` are the user's parameters."""
+    sizes, stored = find_sides(observations.coords, observations.shape, groups)
+    fitted = fit_offset(observations, offset, scale)
+    return Frame(observations.shape, groups, stored, sizes, fitted)

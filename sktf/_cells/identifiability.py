@@ -1,0 +1,105 @@
+"""What the observed cells cannot say, whatever the model: a warning before a fit."""
+
+import warnings
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from sktf._cells.sorting import row_numbers
+
+# Parts that share no index with the rest are strays while they hold no more of the cells.
+_STRAY = 0.05
+# Cells whose indices are joined at once, or more if there are more indices.
+_CHUNK = 2**16
+
+
+class CompletionWarning(UserWarning):
+    """The observed cells do not settle what a completion estimator predicts.
+
+    Given by ``fit`` where the model is under-determined, whatever its rank, or where it predicts
+    values far beyond those observed. To silence it:
+
+    >>> import warnings
+    >>> from sktf import CompletionWarning
+    >>> warnings.simplefilter("ignore", CompletionWarning)
+    """
+
+    __module__ = "sktf"
+
+
+def warn_under_determined(cells, groups, stacklevel):
+    """Warn where even a component of rank one is not determined by the cells.
+
+    Parameters
+    ----------
+    cells : Observations
+        The observed cells, as the factorization reads them.
+    groups : tuple of tuple of int
+        The modes that each of its factors reads.
+    stacklevel : int
+        That of the caller of fit, seen from here.
+
+    Notes
+    -----
+    Two marks, each in O(n_observed): fewer distinct cells than a rank-one tensor has free
+    parameters, ``sum_n I_n - (N - 1)`` over the ``I_n`` indices seen; and a graph of indices, two
+    of which are joined when a cell has both, that falls into parts with 5 % of the cells outside
+    the largest: between parts every component has a free scale.
+    """
+    if len(cells.shape) < 2:
+        return  # one mode: each index is a cell of its own, and determined by it
+    sizes, n_parts, outside = _parts(cells)
+    n_free = sum(sizes) - len(sizes) + 1
+    # The first rows mostly hold enough distinct cells, and counting these takes a sort.
+    for n_rows in (4 * n_free, len(cells.coords)):
+        n_cells = len(np.unique(row_numbers(cells.coords[:n_rows])))
+        if n_cells >= n_free:
+            break
+    found = []
+    if n_cells < n_free:
+        found.append(
+            f"{n_cells} distinct cells are fewer than the {n_free} free parameters of one component"
+        )
+    if outside > _STRAY:
+        found.append(
+            f"the cells fall into {n_parts} parts that share no index, {outside:.0%} of them "
+            "outside the largest; cells between the parts are not determined"
+        )
+    if found:
+        counts = ", ".join(
+            f"{size} of {full} indices of {_name(group)}"
+            for size, full, group in zip(sizes, cells.shape, groups, strict=True)
+        )
+        warnings.warn(
+            f"Under-determined at any rank: {'; '.join(found)} (seen: {counts}). Observe more "
+            "cells, drop indices with few of them, or merge indices.",
+            CompletionWarning,
+            stacklevel + 1,
+        )
+
+
+def _name(group):
+    """Return what the modes of a factor are called in a message."""
+    modes = ", ".join(map(str, group))
+    return f"mode {modes}" if len(group) == 1 else f"modes ({modes})"
+
+
+def _parts(cells):
+    """Return how many indices each mode has seen, and of the graph of indices the parts.
+
+    Of these, how many there are, and the share of the cells outside the largest.
+    """
+    starts = np.cumsum([0, *cells.shape])
+    labels, seen = np.arange(starts[-1]), np.zeros(starts[-1], bool)
+    n_rows = max(starts[-1], _CHUNK)
+    for start in range(0, len(cells.coords), n_rows):
+        rows = cells.coords[start : start + n_rows] + starts[:-1]
+        seen[rows] = True
+        first, *others = labels[rows].T
+        ends = np.tile(first, len(others)), np.concatenate(others)
+        edges = coo_array((np.ones(ends[0].size, bool), ends), shape=(starts[-1],) * 2)
+        labels = connected_components(edges, directed=False)[1][labels]
+    n_seen = [np.count_nonzero(mode) for mode in np.split(seen, starts[1:-1])]
+    in_part = np.bincount(labels[cells.coords[:, 0]])
+    return n_seen, np.count_nonzero(in_part), 1 - in_part.max() / len(cells.coords)

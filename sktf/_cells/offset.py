@@ -1,0 +1,71 @@
+"""What is taken off the values before descent, and the scale of what is left."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_array, diags_array
+from scipy.sparse.linalg import lsqr
+
+# "auto" takes the mean off where it exceeds this many standard deviations: a component that holds
+# such a level has converged, relative to it, before the rest is worth a step. Below, components
+# hold it as well as an offset does, and one that multiplies needs it.
+_LEVEL = 10
+
+
+class Offset(NamedTuple):
+    """``level + sum_n terms[n][i_n]``, in data units, and ``scale``, the RMS of what is left.
+
+    The scale is 1 where it was not asked for, and 0 where nothing is left to descend on.
+    """
+
+    level: float
+    terms: tuple
+    scale: float
+
+    def at(self, coords, known=True):
+        """Offset of each cell; an index that is not ``known`` contributes nothing."""
+        total = np.full(len(coords), self.level)
+        known = np.broadcast_to(known, coords.shape)
+        for mode, term in enumerate(self.terms):
+            total += np.where(known[:, mode], term[coords[:, mode]], 0.0)
+        return total
+
+
+def fit_offset(observations, kind, scale):
+    """Fit the offset ``kind`` (None, "auto", "mean" or "additive"); ``scale`` is a bool."""
+    coords, values, weights, _ = observations
+    # In units of a power of two near the largest value, no square over- or underflows.
+    unit = 2.0 ** (np.frexp(np.abs(values).max())[1] - 1)
+    values = values / unit
+    mean = float(np.average(values, weights=weights))
+    if kind == "auto":
+        std = np.sqrt(np.average((values - mean) ** 2, weights=weights))
+        kind = "mean" if np.abs(mean) > _LEVEL * std else None
+    level = mean if kind is not None else 0.0
+    terms = _additive_terms(observations, values - level) if kind == "additive" else ()
+    left = values - Offset(level, terms, 1.0).at(coords)
+    # Differences of equal values leave rounding errors, nothing to descend on.
+    if np.abs(left).max() <= 1e-12:
+        rms = 0.0
+    else:
+        rms = float(unit * np.sqrt(np.average(left**2, weights=weights))) if scale else 1.0
+    return Offset(float(unit * level), tuple(unit * term for term in terms), rms)
+
+
+def _additive_terms(observations, values, ridge=1.0):
+    """Ridge regression of values on one indicator per index of each mode.
+
+    Minimizes ``sum_e w_e (values_e - sum_n b_n[i_n])^2 + ridge * |b|^2``: an index seen m times
+    keeps about ``m / (m + ridge)`` of its mean.
+    """
+    coords, _, weights, shape = observations
+    starts = np.concatenate([[0], np.cumsum(shape)])
+    n_observed, order = coords.shape
+    columns = (coords + starts[:-1]).ravel()
+    indptr = np.arange(0, n_observed * order + 1, order)
+    design = csr_array((np.ones(columns.size), columns, indptr), shape=(n_observed, starts[-1]))
+    root = np.sqrt(weights)
+    terms = lsqr(
+        diags_array(root) @ design, root * values, damp=np.sqrt(ridge), atol=1e-12, btol=1e-12
+    )[0]
+    return tuple(np.split(terms, starts[1:-1]))

@@ -1,0 +1,258 @@
+"""The only module that reads a user's X and y: arrays in, trusted coordinates out."""
+
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.utils.validation import _check_sample_weight, check_non_negative, validate_data
+
+MAX_INDEX = 2**31 - 2
+MAX_ROWS = 2**27
+# Values up to here leave room for the norm of a tensor of 10^10 cells.
+MAX_VALUE = 1e303
+
+
+class Observations(NamedTuple):
+    """Observed cells of a tensor.
+
+    ``coords`` (n_observed, n_modes) int32, ``values`` and ``weights`` (n_observed,) float64,
+    ``shape`` the mode sizes.
+    """
+
+    coords: np.ndarray
+    values: np.ndarray
+    weights: np.ndarray
+    shape: tuple
+
+    def take(self, rows):
+        """Return the observations ``rows``."""
+        coords, weights = self.coords[rows], self.weights
+        # Equal weights are one number, seen as many times as there are cells.
+        alike = weights.strides == (0,)
+        weights = np.broadcast_to(weights[:1], len(coords)) if alike else weights[rows]
+        return Observations(coords, self.values[rows], weights, self.shape)
+
+
+def check_observations(estimator, X, y, sample_weight, shape):
+    """Turn the training input of ``fit`` into ``Observations``."""
+    X, y = _read(estimator, X, y)
+    coords = _check_coordinates(estimator, X)
+    weights = _check_weights(sample_weight, X)
+    present = weights > 0
+    # A row of weight zero is absent: its indices are neither read nor complained about.
+    if not present.all():
+        _check_range(np.where(present[:, None], coords, 0), _check_shape(shape, coords[present]))
+        coords, y, weights = coords[present], y[present], weights[present]
+    shape = _check_shape(shape, coords)
+    _check_range(coords, shape)
+    return Observations(coords, y, weights, shape)
+
+
+def check_held_out(estimator, X_val, y_val, shape):
+    """Turn ``X_val`` and ``y_val`` into ``Observations`` of a tensor of ``shape``, or None."""
+    if X_val is None and y_val is None:
+        return None
+    if X_val is None or y_val is None:
+        raise ValueError("X_val and y_val belong together: give both or neither.")
+    X, y = _read(estimator, X_val, y_val, "X_val", reset=False)
+    coords = _check_coordinates(estimator, X, "X_val")
+    _check_range(coords, shape, "X_val")
+    return Observations(coords, y, np.ones(len(y)), shape)
+
+
+def check_cells(estimator, X, shape, handle_unknown):
+    """Turn the X of ``predict`` into coordinates and a mask of the indices inside ``shape``.
+
+    The mask has the shape of the coordinates; an index outside is replaced by 0, also a negative
+    one where ``handle_unknown`` is "offset".
+    """
+    X = _read_table(estimator, X, reset=False)
+    negative = np.zeros(X.shape, bool)
+    if handle_unknown == "offset" and X.dtype.kind in "if":
+        negative = X < 0  # what OrdinalEncoder(unknown_value=-1) makes of a new label
+    coords = _check_coordinates(estimator, np.where(negative, 0, X))
+    if handle_unknown == "error":
+        _check_range(coords, shape)
+    known = (coords < np.asarray(shape)) & ~negative
+    return np.where(known, coords, 0), known
+
+
+def check_extension(estimator, X, y, mode, shape):
+    """Turn the input of ``extend`` into coordinates, values and the new size of ``mode``."""
+    order = len(shape)
+    if not _is_int(mode) or not 0 <= mode < order:
+        raise ValueError(f"mode={mode!r}: expected a mode number from 0 to {order - 1}.")
+    X, y = _read(estimator, X, y, reset=False)
+    coords = _check_coordinates(estimator, X)
+    if (coords[:, mode] < shape[mode]).any():
+        row = int(np.argmax(coords[:, mode] < shape[mode]))
+        raise ValueError(
+            f"Row {row} of X has index {coords[row, mode]} in mode {mode}, which was fitted "
+            f"already (size {shape[mode]}); extend takes new indices only."
+        )
+    size = int(coords[:, mode].max()) + 1
+    sizes = (*shape[:mode], size, *shape[mode + 1 :])
+    _check_sizes(sizes)
+    _check_range(coords, sizes)
+    return coords, y, size
+
+
+def _is_int(number):
+    return isinstance(number, int | np.integer) and not isinstance(number, bool)
+
+
+def _read(estimator, X, y, source="X", **options):
+    """Return a user's X and y as arrays of numbers, y in float64."""
+    target = source.replace("X", "y")
+    refuse_masked(y, target)
+    X, y = _read_table(estimator, X, y, source=source, y_numeric=True, **options)
+    if y.dtype.kind not in "biuf":
+        raise ValueError(f"{target} holds {y.dtype}; expected numbers.")
+    y = y.astype(np.float64, copy=False)
+    check_size(max(y.max(), -y.min()), f"{target} has values")
+    return X, y
+
+
+def _read_table(estimator, X, *y, source="X", **options):
+    """Return a user's X, or X and y; where a column of X holds no numbers, name it."""
+    refuse_masked(X, source)
+    try:
+        read = validate_data(estimator, X, *y, **options)
+        dtype = read[0].dtype if y else read.dtype
+        if dtype.kind not in "biuf":
+            raise ValueError(
+                f"Expected whole-number indices in {source}, not dtype {dtype}; encode labels "
+                "first, e.g. with OrdinalEncoder."
+            )
+        return read
+    except (TypeError, ValueError) as error:
+        labels = [name for name, column in _columns(X).items() if not _holds_numbers(column)]
+        if not labels:
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(
+            f"{labels[0]} of {source} holds no whole-number indices. Encode labels and dates "
+            f"first, e.g. with OrdinalEncoder. ({error})"
+        ) from error
+
+
+def _columns(X):
+    """Return the columns of a table under names for a message; none where X is no table."""
+    names = getattr(X, "column_names", getattr(X, "columns", None))
+    if names is not None:
+        return {f"Column {name!r} (mode {mode})": X[name] for mode, name in enumerate(names)}
+    array = X if isinstance(X, np.ndarray) else np.array(X, dtype=object)
+    columns = array.T if array.ndim == 2 else ()
+    return {f"Mode {mode}": column for mode, column in enumerate(columns)}
+
+
+def _holds_numbers(column):
+    known = np.asarray(column).dtype
+    kind = getattr(getattr(column, "dtype", known), "kind", known.kind)
+    if kind in "mMc":  # complex numbers have an error of their own
+        return kind == "c"
+    try:
+        np.asarray(column, dtype=np.float64)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def refuse_masked(array, name):
+    """Raise where an array of a user has masked entries, which NumPy forgets."""
+    if np.ma.is_masked(array):
+        raise ValueError(f"{name} has masked entries; leave those rows out.")
+
+
+def check_size(largest, what):
+    """Raise where numbers are so large that the norm of a tensor would overflow."""
+    if largest > MAX_VALUE:
+        raise ValueError(
+            f"{what} as large as {largest:.3g}; beyond {MAX_VALUE:.0e} the norm of a tensor may "
+            "overflow. Divide them by a constant."
+        )
+
+
+def _check_coordinates(estimator, X, source="X"):
+    """Return X as int32: no negative, fractional or absurdly large index."""
+    name = type(estimator).__name__
+    check_non_negative(X, f"{name} (input {source})")
+    if X.dtype.kind == "f" and not np.array_equal(X, np.trunc(X)):
+        row, mode = np.argwhere(np.trunc(X) != X)[0]
+        raise ValueError(
+            f"{name} needs whole-number indices in {source}; row {row} has {X[row, mode]} in "
+            f"mode {mode}. Encode labels first, e.g. with OrdinalEncoder."
+        )
+    if float(X.max(initial=0)) > MAX_INDEX:
+        row, mode = np.argwhere(X.astype(np.float64) > MAX_INDEX)[0]
+        raise ValueError(
+            f"Row {row} of {source} holds index {X[row, mode]} in mode {mode}, more than "
+            f"{MAX_INDEX}; encode that column first, e.g. with OrdinalEncoder."
+        )
+    return X.astype(np.int32, copy=False)
+
+
+def _check_weights(sample_weight, X):
+    """Return float64 weights, some of them positive."""
+    refuse_masked(sample_weight, "sample_weight")
+    if sample_weight is None:
+        return np.broadcast_to(1.0, X.shape[0])
+    weights = _check_sample_weight(
+        sample_weight, X, dtype=np.float64, ensure_non_negative=True, copy=True
+    )
+    if not weights.any():
+        raise ValueError("sample_weight is zero for every row: at least one must be positive.")
+    limits = np.finfo(np.float64)
+    if weights.max() > limits.max / len(weights):
+        raise ValueError("sample_weight is too large to be summed; divide it by its maximum.")
+    # Beside the largest, these are zero.
+    weights[weights < limits.tiny * weights.max()] = 0
+    return weights
+
+
+def _check_shape(shape, coords):
+    """Return the mode sizes: those given, or the largest index of each mode plus one."""
+    order = coords.shape[1]
+    if shape is None:
+        sizes = tuple(int(size) for size in coords.max(axis=0) + 1)
+    else:
+        sizes = tuple(shape)
+        if len(sizes) != order:
+            raise ValueError(f"shape={shape!r} has {len(sizes)} modes but X has {order} columns.")
+        for mode, size in enumerate(sizes):
+            if not _is_int(size) or size < 1:
+                raise ValueError(
+                    f"shape={shape!r}: mode {mode} has size {size!r}; expected a positive int."
+                )
+        sizes = tuple(int(size) for size in sizes)
+    _check_sizes(sizes)
+    return sizes
+
+
+def _check_sizes(sizes):
+    """Raise where the modes have more rows than can be fitted."""
+    if sum(sizes) > MAX_ROWS:
+        mode = int(np.argmax(sizes))
+        raise ValueError(
+            f"Mode {mode} has size {sizes[mode]}, more rows than can be fitted; if its indices "
+            "have gaps, encode that column of X first, e.g. with OrdinalEncoder."
+        )
+
+
+def _check_range(coords, shape, name="X"):
+    """Raise where an index reaches past the size of its mode."""
+    if (coords.max(axis=0, initial=0) >= np.asarray(shape)).any():
+        row, mode = np.argwhere(coords >= np.asarray(shape))[0]
+        raise ValueError(
+            f"Row {row} of {name} has index {coords[row, mode]} in mode {mode}, which has size "
+            f"{shape[mode]}. Give every mode its full size with the parameter shape, or, for "
+            "predict, set handle_unknown='offset'."
+        )
+
+
+def finite_array(values, name, remedy="remove or fill such values first"):
+    """Return values as float64, refusing NaN and infinity."""
+    values = np.asarray(values, dtype=np.float64)
+    n_bad = values.size - np.count_nonzero(np.isfinite(values))
+    if n_bad:
+        raise ValueError(f"{name} has {n_bad} NaN or infinite value(s); {remedy}.")
+    return values

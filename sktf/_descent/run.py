@@ -1,0 +1,143 @@
+"""One start on its way through the stages of a fit.
+
+Each stage is a plain gradient descent on one loss that takes over where the one before it ended.
+"""
+
+from math import inf
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sktf._descent.held_out import HeldOut
+from sktf._descent.loop import gradient_descent
+
+# Share of max_iter that a run gets in each stage where descent goes on from a mean of runs.
+_FINAL = 0.75
+# Steps after which a descent looks around in any case, so that Ctrl-C takes effect at once.
+_AT_ONCE = 100
+# Two losses whose values differ by no more than this factor are one.
+_SAME = 1.01
+
+
+class Problem(NamedTuple):
+    """What all starts share. ``held_out`` is None when no cells are held out.
+
+    ``pruning`` writes the mean of several thetas with few components (``Pruning``); None where
+    nothing is to be pruned. ``n_threads`` descents may go on at once; setting ``halt`` ends them.
+    """
+
+    training: Any
+    held_out: Any
+    losses: tuple
+    step: Any
+    max_iter: int
+    tol: float
+    patience: int
+    pruning: Any = None
+    n_threads: int = 1
+    halt: Any = None
+
+
+class Observer:
+    """Who looks at a descent: the recorder, and what watches the held-out cells or None."""
+
+    def __init__(self, recorder, held_out, halt):
+        self._recorder, self._held_out, self._halt = recorder, held_out, halt
+
+    def __call__(self, iteration, time, loss, theta):
+        """Return the status that ends the descent, or None."""
+        if self._halt is not None and self._halt.is_set():
+            return "interrupted"
+        held, status, extra = self._held_out, None, {}
+        if held is not None:
+            status = held.observe(iteration, loss, theta)
+            extra = {"validation_loss": held.latest}
+        return self._recorder.observe(iteration, time, loss, theta, **extra) or status
+
+    def due(self, iteration):
+        """Return the iteration at which to look next."""
+        due = min(self._recorder.due(iteration), iteration + _AT_ONCE)
+        return due if self._held_out is None else min(due, self._held_out.due(iteration))
+
+
+class Run:
+    """One start on its way through the stages; ``score`` is what starts are compared by.
+
+    ``kind`` is the number of the kind of start; the lowest wins where runs fit equally well.
+    """
+
+    def __init__(self, kind, theta, recorder):
+        self.kind, self.theta, self.recorder = kind, theta, recorder
+        self.first_loss, self.loss, self.score, self.status = None, inf, inf, None
+        self.turned, self.n_iter = True, 0
+
+    @property
+    def stopped(self):
+        """Whether the user, not the descent, ended it."""
+        return self.status in ("callback", "interrupted")
+
+    @property
+    def can_go_on(self):
+        """Whether another stage may follow."""
+        return not self.stopped and self.status != "diverged"
+
+    def descend(self, problem, loss, max_iter, *, until=None, progress=0.3):
+        """Descend on one loss for at most ``max_iter`` iterations; move to the best theta."""
+        objective = problem.training.with_loss(loss)
+        if self.first_loss is None:
+            self.first_loss = problem.training.with_loss(problem.losses[-1]).loss(self.theta)
+        held = problem.held_out and HeldOut(
+            problem.held_out.with_loss(loss), problem.patience, progress
+        )
+        observer = Observer(self.recorder, held, problem.halt)
+        tol = problem.tol if until is None else max(until, problem.tol)
+        # Overflow is how a descent diverges, and its status says so.
+        with np.errstate(over="ignore", invalid="ignore"):
+            try:
+                result = gradient_descent(
+                    objective, self.theta, problem.step, max_iter=max_iter, tol=tol,
+                    observe=observer, due=observer.due,
+                )  # fmt: skip
+            except KeyboardInterrupt:  # in the first gradient: there is nothing new to keep
+                if self.status is None:
+                    raise
+                self.status = "interrupted"
+                return self
+        if result.status == "diverged":
+            self.recorder.iteration += result.n_iter
+        else:
+            self.recorder.end_stage(result, **({"validation_loss": held.latest} if held else {}))
+            result = held.best(result) if held else result
+        self.turned, self.n_iter = held is None or held.turned, result.n_iter
+        self.theta, self.loss, self.status = result.theta, result.loss, result.status
+        self.score = inf if self.status == "diverged" else held.loss if held else result.loss
+        return self
+
+    def go_through(self, problem):
+        """Descend on one loss after another."""
+        max_iter = max(1, int(problem.max_iter * (_FINAL if problem.pruning else 1)))
+        for loss in problem.losses:
+            if self.can_go_on and not (loss in problem.losses[1:] and self._is_through(problem)):
+                self.descend(problem, loss, max_iter)
+
+    def _is_through(self, problem):
+        """Whether the stage before, cut off by ``max_iter``, was a descent on the last loss too.
+
+        Once no residual is clipped, Huber and squared loss are the same.
+        """
+        before, cut_off = self.loss, self.status == "max_iter"
+        if cut_off:
+            self.measure(problem)
+        return cut_off and self.loss <= _SAME * before
+
+    def measure(self, problem):
+        """Measure the run by the last loss, which the others were scored by."""
+        last = problem.losses[-1]
+        self.loss = problem.training.with_loss(last).loss(self.theta)
+        held = problem.held_out
+        self.score = held.with_loss(last).loss(self.theta) if held else self.loss
+
+    def distrust(self, problem):
+        """Raise the score where predictions are far larger than what is seen."""
+        if self.can_go_on:
+            self.score *= problem.pruning.distrust(problem.pruning.factors(self.theta))

@@ -1,0 +1,37 @@
+"""What models share whose components are all combinations of a few columns."""
+
+from math import prod
+
+import numpy as np
+
+from sktf._objective.components import component_norms, unit_columns
+
+# Largest number of factor entries; one copy of them takes 1 GiB in float64.
+_MAX_ENTRIES = 2**27
+
+
+def units_and_norms(factors, n_blocks):
+    """Return columns of norm 1, and norms whose power ``n_blocks`` is that of the components."""
+    norms = component_norms(factors) ** (1 / n_blocks)
+    return [unit_columns(factor) for factor in factors], norms
+
+
+def check_components(shape, n_components):
+    """Return the number of components, unless their factors would not fit in memory."""
+    if sum(shape) * n_components > _MAX_ENTRIES:
+        raise ValueError(
+            f"{n_components:.3g} components for sizes {tuple(shape)} need "
+            f"{sum(shape) * n_components / 2**27:.2g} GiB; lower ranks or n_components."
+        )
+    return n_components
+
+
+def repeats(ranks):
+    """Return 0/1 matrices (r, R) that repeat columns, R the number of combinations of all."""
+    indices = np.indices(ranks).reshape(len(ranks), prod(ranks))
+    return [np.eye(rank)[:, index] for rank, index in zip(ranks, indices, strict=True)]
+
+
+def constant_norm(shape, mean, n_blocks):
+    """Norm of each of ``n_blocks`` blocks whose product is the constant tensor |mean|."""
+    return (abs(mean) * np.sqrt(float(prod(shape)))) ** (1 / n_blocks)

@@ -1,0 +1,268 @@
+"""The estimators fitted by gradient descent: ``fit``, ``fit_measurements`` and what they leave."""
+
+import warnings
+from abc import abstractmethod
+from typing import Self
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from sktf._cells.frame import fit_frame
+from sktf._cells.identifiability import warn_under_determined
+from sktf._cells.sorting import cell_numbers
+from sktf._cells.validation import check_held_out, check_observations
+from sktf._descent.recording import to_frame
+from sktf._docs import documented
+from sktf._models.fitting import Fitting
+from sktf._models.honesty import warn_far_predictions
+from sktf._models.parameters import DescentParameters
+from sktf._models.sklearn_types import CallbackSupportMixin, checks_parameters
+from sktf._objective.components import component_norms, descending, product_singular_values
+from sktf._objective.devices import check_device
+from sktf._objective.losses import LOSSES
+from sktf._objective.measurements import SensingObjective, check_measurements, fit_sensing_frame
+
+# early_stopping="auto" holds cells out from this many distinct observed cells on.
+_ENOUGH_TO_HOLD_OUT = 100
+_NOT_MOVED = (
+    "the loss has hardly moved from its start, so increase init_scale or max_iter (deep models "
+    "leave a small start late)."
+)
+
+
+@documented()
+class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
+    """A completion estimator whose parameters are found by gradient descent."""
+
+    n_iter_: int
+    loss_: float
+    validation_score_: float | None
+    loss_curve_: np.ndarray
+    trace_: dict[str, np.ndarray]
+    converged_: bool
+
+    @abstractmethod
+    def _factorization(self, sizes, n_cells):
+        """Return the factorization of a tensor of these sizes, seen at ``n_cells`` cells."""
+
+    @abstractmethod
+    def _default_start(self, kind, order):
+        """Return the ``Start`` of kind "zero_mean" or "positive" for data of RMS 1."""
+
+    def _measures(self, factors):
+        """Return what every trace holds of the factors (data units) at one record."""
+        if len(factors) == 2:  # of a matrix, only the singular triplets are unique
+            return {"component_norms": product_singular_values(*factors)}
+        return {"component_norms": component_norms(factors)}
+
+    def _model_attributes(self, factorization, theta):
+        """Return the fitted attributes that only this model has."""
+        return {}
+
+    @checks_parameters()
+    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None) -> Self:
+        check_device(self.device)
+        observations = check_observations(self, X, y, sample_weight, self.shape)
+        groups = self._mode_groups(len(observations.shape))
+        frame = self._kept(fit_frame(observations, groups, self.offset, self.scale))
+        cells = frame.apply(observations)
+        given = self._given_held_out(X_val, y_val, frame)
+        rng = check_random_state(self.random_state)
+        training, held_out = self._hold_out(cells, given, rng)
+        n_cells = int(cell_numbers(training).max()) + 1
+        fitting = Fitting(self, frame, training, held_out, n_cells, data={"X": X, "y": y})
+        warn_under_determined(cells, frame.groups, 3)
+        run = fitting.descend(rng, cells if self.refit and given is None else None)
+        return self._set_fitted(fitting, run)
+
+    @checks_parameters()
+    def fit_measurements(self, A, y, sample_weight=None) -> Self:
+        """Fit the model to linear measurements ``y_j = <A_j, T>`` of the unknown tensor T.
+
+        Observed cells are the special case of arrays with a single one. The loss is the mean
+        over the measurements of ``loss(<A_j, T(theta)> - y_j)``.
+
+        Parameters
+        ----------
+        A : array-like of shape (n_measurements, n_1, ..., n_N)
+            The arrays that T is multiplied with, cell by cell, and summed. T and its gradient
+            are dense here, so this is for tensors of moderate size.
+        y : array-like of shape (n_measurements,)
+            The measured sums.
+        sample_weight : array-like of shape (n_measurements,), default=None
+            Weights of the measurements; one of weight zero counts as absent.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator. ``scale_`` is the RMS of y over the RMS Frobenius norm of
+            the ``A_j``, or 1 with ``scale=False``.
+
+        Raises
+        ------
+        ValueError
+            When ``offset`` is "mean" or "additive", ``device`` not "cpu" or ``shape`` that of
+            another tensor, when A or y are not finite or A has more than 2**30 entries, or when
+            the descent diverges.
+
+        Notes
+        -----
+        Nothing is held out: the descent ends at ``tol`` or ``max_iter``. From a small
+        multiple of the identity and symmetric commuting ``A_j`` that a positive semidefinite
+        matrix fits, a product of matrices finds the least nuclear norm [1]_.
+
+        References
+        ----------
+        .. [1] S. Arora, N. Cohen, W. Hu and Y. Luo, "Implicit regularization in deep matrix
+           factorization", NeurIPS 2019, arXiv:1905.13655.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sktf import DeepMatrixCompletion
+        >>> rng = np.random.default_rng(0)
+        >>> matrix = np.outer(rng.standard_normal(8), rng.standard_normal(8))
+        >>> A = rng.standard_normal((40, 8, 8))
+        >>> y = (A * matrix).sum(axis=(1, 2))
+        >>> model = DeepMatrixCompletion(depth=3, random_state=0).fit_measurements(A, y)
+        >>> model.rank_
+        1
+        """
+        measurements = check_measurements(self, A, y, sample_weight)
+        groups = self._mode_groups(measurements.arrays.ndim - 1)
+        frame = self._kept(fit_sensing_frame(measurements, groups, self.scale))
+        training = measurements.seen_by(frame)
+        fitting = Fitting(
+            self, frame, training, None, len(training.values), data={}, make=SensingObjective
+        )
+        run = fitting.descend(check_random_state(self.random_state))
+        return self._set_fitted(fitting, run)
+
+    def trace_frame(self):
+        """Return ``trace_`` as a table.
+
+        Returns
+        -------
+        frame : pandas.DataFrame
+            Index ``iteration``, one row per record. An array has one column per entry, named
+            ``component_norms_0``, ``component_norms_1`` and so on.
+
+        Raises
+        ------
+        ImportError
+            When pandas is not installed.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sktf import CPCompletion
+        >>> X = np.argwhere(np.ones((4, 4, 4)))
+        >>> y = (X + 1.0).prod(axis=1)
+        >>> list(CPCompletion(2, random_state=0).fit(X, y).trace_frame())
+        ['time', 'loss', 'component_norms_0', 'component_norms_1']
+        """
+        check_is_fitted(self)
+        return to_frame(self.trace_)
+
+    def _given_held_out(self, X_val, y_val, frame):
+        """Return the cells given to stop on as the model sees them, or None."""
+        given = check_held_out(self, X_val, y_val, frame.shape)
+        if given is None:
+            return None
+        if not self.early_stopping:
+            raise ValueError("X_val and y_val are held out to stop on: set early_stopping=True.")
+        held_out = frame.apply(given)
+        if not len(held_out.values):
+            raise ValueError("No cell of X_val lies on a row and a column that X observes.")
+        if np.abs(held_out.values).max() > 1e100:  # their squares would overflow
+            raise ValueError("y_val is more than 1e100 times as large as y; give both one unit.")
+        return held_out
+
+    def _kept(self, frame):
+        """Return the frame with offset and scale of the fit to go on from, where there is one."""
+        if not self._goes_on():
+            return frame
+        if frame.shape != self.shape_:
+            raise ValueError(
+                f"warm_start=True goes on from a fit of shape {self.shape_}, but the data have "
+                f"shape {frame.shape}; give the parameter shape, or set warm_start=False."
+            )
+        return frame._replace(offset=self._offset())
+
+    def _goes_on(self):
+        # A fit that had nothing left to descend on has no scale to keep.
+        return self.warm_start and hasattr(self, "_theta") and self.scale_ > 0
+
+    def _prunes(self, holds_out):
+        """Return whether fits are averaged and pruned on held-out cells."""
+        if self.prune == "auto":
+            prune = isinstance(self.init, str) and self.init == "auto" and holds_out
+        elif self.prune and not holds_out:
+            raise ValueError(
+                "prune=True chooses components on held-out cells, of which there are none: set "
+                "early_stopping=True in fit, prune='auto' in fit_measurements."
+            )
+        else:
+            prune = self.prune
+        return prune and not self._goes_on()
+
+    def _hold_out(self, cells, given, rng):
+        """Split off held-out cells: those given, a random share, or None."""
+        if given is not None or not self.early_stopping:
+            return cells, given
+        numbers = cell_numbers(cells)
+        n_cells = int(numbers.max()) + 1
+        if self.early_stopping == "auto" and n_cells < _ENOUGH_TO_HOLD_OUT:
+            return cells, None
+        n_held_out = int(np.ceil(self.validation_fraction * n_cells))
+        if n_held_out >= n_cells:
+            raise ValueError(
+                f"early_stopping=True with validation_fraction={self.validation_fraction} leaves "
+                f"no cell to train on, of {n_cells} observed; set early_stopping=False."
+            )
+        chosen = np.zeros(n_cells, bool)
+        chosen[rng.permutation(n_cells)[:n_held_out]] = True
+        out = chosen[numbers]
+        return cells.take(~out), cells.take(out)
+
+    def _losses(self):
+        names = {"auto": ("huber", "squared")}.get(self.loss, (self.loss,))
+        return tuple(LOSSES[name](self.huber_delta) for name in names)
+
+    def _set_fitted(self, fitting, run):
+        """Set all fitted attributes at once, then warn about how the descent ended."""
+        theta = fitting.problem.training.to_numpy(run.theta)
+        attributes = fitting.attributes(theta)
+        trace = run.recorder.trace()
+        if len(fitting.frame.sizes) != 2:
+            order = descending(fitting.factorization.forward(theta)[0])
+            trace["component_norms"] = trace["component_norms"][:, order]
+        attributes.update(
+            trace_=trace,
+            loss_curve_=trace["loss"],
+            loss_=run.loss,
+            n_iter_=max(1, run.recorder.iteration),
+            validation_score_=fitting.validation_score,
+            converged_=run.status in ("converged", "held_out"),
+            _theta=theta,
+            _n_cells=fitting.n_cells,
+        )
+        vars(self).update(attributes)
+        fitting.end(attributes)
+        self._warn(run)
+        warn_far_predictions(self.factors_, fitting.largest, 4)
+        return self
+
+    def _warn(self, run):
+        if run.status == "interrupted":
+            warnings.warn("Interrupted: the best state so far is kept.", ConvergenceWarning, 5)
+        elif run.status == "max_iter":
+            moved = run.loss < 0.999 * run.first_loss
+            warnings.warn(
+                f"The descent did not converge in max_iter={self.max_iter} iterations; "
+                + ("increase max_iter or tol." if moved else _NOT_MOVED),
+                ConvergenceWarning,
+                5,  # the caller of fit
+            )

@@ -1,0 +1,44 @@
+"""scikit-learn's base classes and its decorator of ``fit``, as type checkers see them.
+
+scikit-learn ships no types, and below a class of no type a checker accepts every parameter.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from sklearn.base import _fit_context
+
+_Fit = TypeVar("_Fit", bound=Callable)
+
+if TYPE_CHECKING:
+
+    class BaseEstimator:
+        """What every estimator has."""
+
+        def get_params(self, deep: bool = True) -> dict[str, Any]: ...
+        def set_params(self, **params: Any) -> Self: ...
+        def __sklearn_tags__(self) -> Any: ...
+        def __getattr__(self, name: str) -> Any: ...  # what fit leaves
+
+    class RegressorMixin:
+        """What every regressor has."""
+
+        def score(self, X: Any, y: Any, sample_weight: Any = None) -> float: ...
+
+    class MetaEstimatorMixin:
+        """What wraps an estimator."""
+
+    class CallbackSupportMixin:
+        """What takes callbacks."""
+
+else:
+    from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin
+
+    from sktf._models.old_sklearn import CallbackSupportMixin
+
+__all__ = ["BaseEstimator", "CallbackSupportMixin", "MetaEstimatorMixin", "RegressorMixin"]
+
+
+def checks_parameters(*, skip_nested: bool = True) -> Callable[[_Fit], _Fit]:
+    """Return a decorator that checks the parameters before a ``fit``, and ends its callbacks."""
+    return _fit_context(prefer_skip_nested_validation=skip_nested)

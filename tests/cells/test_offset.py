@@ -1,0 +1,162 @@
+"""Offsets against dense ridge regression by numpy; the scale against its definition."""
+
+import numpy as np
+import pytest
+
+from sktf import CPCompletion
+from sktf._cells.offset import Offset, fit_offset
+from sktf._cells.validation import Observations
+from sktf.datasets import make_low_rank, sample_entries
+
+SHAPE = (6, 4, 5)
+# The additive terms come from an iterative solver that stops at six digits of its residuals.
+SOLVED = {"rtol": 1e-5, "atol": 1e-5}
+
+
+def observe(n_observed=50, seed=0, weights=None):
+    """Cells of values with a mean, additive terms and noise; some are repeated."""
+    rng = np.random.default_rng(seed)
+    coords = rng.integers(0, SHAPE, (n_observed, len(SHAPE)))
+    values = 3 + coords[:, 0] - 0.5 * coords[:, 2] + rng.standard_normal(n_observed)
+    if weights is None:
+        weights = rng.uniform(0.5, 3, n_observed)
+    return Observations(coords, values, weights, SHAPE)
+
+
+def dense_ridge(observations, ridge=1.0):
+    """Level and terms by the normal equations of a dense one-hot design."""
+    coords, values, weights, shape = observations
+    level = weights @ values / weights.sum()
+    design = np.hstack([np.eye(size)[coords[:, n]] for n, size in enumerate(shape)])
+    gram = design.T @ (weights[:, None] * design) + ridge * np.eye(sum(shape))
+    terms = np.linalg.solve(gram, design.T @ (weights * (values - level)))
+    return level, np.split(terms, np.cumsum(shape)[:-1])
+
+
+def test_additive_terms_are_those_of_dense_ridge():
+    """One term per index of each mode, on weighted rows."""
+    observations = observe()
+    offset = fit_offset(observations, "additive", False)
+    level, terms = dense_ridge(observations)
+    np.testing.assert_allclose(offset.level, level, rtol=1e-13)
+    assert [len(term) for term in offset.terms] == list(SHAPE)
+    for term, expected in zip(offset.terms, terms, strict=True):
+        np.testing.assert_allclose(term, expected, **SOLVED)
+    assert max(np.abs(term).max() for term in terms) > 1
+
+
+def test_an_index_seen_often_keeps_more_of_its_mean():
+    """With one mode, m rows of an index keep exactly ``m / (m + 1)`` of their mean."""
+    coords = np.repeat([0, 1, 2], [1, 3, 9])[:, None]
+    values = np.repeat([2.0, -1.0, 0.5], [1, 3, 9])
+    observations = Observations(coords, values, np.ones(13), (3,))
+    offset = fit_offset(observations, "additive", False)
+    above = np.array([2.0, -1.0, 0.5]) - values.mean()
+    np.testing.assert_allclose(offset.terms[0], above * np.array([1 / 2, 3 / 4, 9 / 10]), **SOLVED)
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, -1e9])
+@pytest.mark.parametrize(
+    ("level", "kind"), [(0.0, None), (9.9, None), (10.1, "mean"), (1e4, "mean")]
+)
+def test_auto_takes_off_a_mean_of_ten_deviations(level, kind, unit):
+    """In any units, and by the weighted mean and deviation."""
+    observations = observe()
+    _, values, weights, _ = observations
+    values = values - np.average(values, weights=weights)
+    values = values / np.sqrt(np.average(values**2, weights=weights)) + level
+    observations = observations._replace(values=unit * values)
+    assert fit_offset(observations, "auto", True) == fit_offset(observations, kind, True)
+
+
+def test_auto_finds_the_signal_under_a_level():
+    """A descent that must hold 1e4 in its components ends before it sees values of size 1."""
+    tensor, _ = make_low_rank((12, 11, 10), 2, random_state=0)
+    X, y = sample_entries(tensor, 0.4, random_state=0)
+    errors = {}
+    for offset in ("auto", None):
+        model = CPCompletion(shape=tensor.shape, offset=offset, n_init=2, random_state=0)
+        errors[offset] = np.sqrt(np.mean((model.fit(X, y + 1e4).to_dense() - 1e4 - tensor) ** 2))
+    # The deviation of the tensor is 1; predicting the mean has error 1.
+    assert errors["auto"] < 0.1 and errors[None] > 1
+
+
+@pytest.mark.parametrize("scale", [True, False])
+@pytest.mark.parametrize("kind", [None, "mean", "additive"])
+def test_a_weight_is_a_number_of_repetitions(kind, scale):
+    """Weights 1, 2, 3 do as rows that occur once, twice and three times."""
+    counts = np.random.default_rng(3).integers(1, 4, 50)
+    weighted = observe(weights=counts.astype(float))
+    again = np.repeat(np.arange(50), counts)
+    repeated = weighted.take(again)._replace(weights=np.ones(len(again)))
+    first, second = fit_offset(weighted, kind, scale), fit_offset(repeated, kind, scale)
+    np.testing.assert_allclose(first.level, second.level, rtol=1e-13)
+    np.testing.assert_allclose(first.scale, second.scale, rtol=1e-5)
+    for term, expected in zip(first.terms, second.terms, strict=True):
+        np.testing.assert_allclose(term, expected, **SOLVED)
+
+
+@pytest.mark.parametrize("kind", [None, "mean", "additive"])
+def test_the_scale_is_the_weighted_rms_of_what_is_left(kind):
+    """By the definition; without ``scale`` it is 1."""
+    observations = observe()
+    offset = fit_offset(observations, kind, True)
+    left = observations.values - offset.at(observations.coords)
+    rms = np.sqrt(observations.weights @ left**2 / observations.weights.sum())
+    np.testing.assert_allclose(offset.scale, rms, rtol=1e-13)
+    assert fit_offset(observations, kind, False).scale == 1
+    assert kind != "additive" or rms < 1.2
+
+
+def test_the_mean_leaves_no_weighted_mean():
+    """``level`` is the weighted mean, and None takes nothing off."""
+    observations = observe()
+    offset = fit_offset(observations, "mean", True)
+    left = observations.values - offset.at(observations.coords)
+    np.testing.assert_allclose(observations.weights @ left, 0, atol=1e-12)
+    assert fit_offset(observations, None, True)[:2] == (0.0, ())
+
+
+@pytest.mark.parametrize("level", [0.1, -7.3, 1e12])
+@pytest.mark.parametrize("kind", ["mean", "additive"])
+def test_equal_values_leave_nothing_and_have_scale_zero(kind, level):
+    """Rounding errors of equal values are not data: they aren't blown up to RMS 1."""
+    observations = observe()._replace(values=np.full(50, level))
+    for scale in (True, False):
+        offset = fit_offset(observations, kind, scale)
+        assert offset.scale == 0
+    np.testing.assert_allclose(offset.at(observations.coords), level, rtol=1e-12)
+
+
+def test_zeros_leave_nothing():
+    """Their RMS is 0, and so is the scale."""
+    observations = observe()._replace(values=np.zeros(50))
+    assert fit_offset(observations, None, True) == (0.0, (), 0.0)
+
+
+def test_small_differences_are_data():
+    """Values that differ in the ninth digit have the RMS of these differences as scale."""
+    values = 1 + 1e-9 * np.random.default_rng(5).standard_normal(50)
+    observations = observe(weights=np.ones(50))._replace(values=values)
+    # Differences of numbers near 1 have seven digits left.
+    np.testing.assert_allclose(
+        fit_offset(observations, "mean", True).scale, values.std(), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_the_scale_neither_overflows_nor_underflows(size):
+    """Squares of such values are not numbers; their RMS is."""
+    observations = observe()
+    expected = size * fit_offset(observations, None, True).scale
+    scaled = observations._replace(values=size * observations.values)
+    np.testing.assert_allclose(fit_offset(scaled, None, True).scale, expected, rtol=1e-13)
+
+
+def test_unknown_indices_contribute_nothing():
+    """``at`` adds the terms of the known indices alone."""
+    offset = Offset(10.0, (np.array([1.0, 2.0]), np.array([0.1, 0.2, 0.3])), 1.0)
+    coords = np.array([[1, 2], [1, 0], [0, 2], [0, 0]])
+    known = np.array([[True, True], [True, False], [False, True], [False, False]])
+    np.testing.assert_allclose(offset.at(coords, known), [12.3, 12.0, 10.3, 10.0], rtol=1e-15)
+    np.testing.assert_allclose(offset.at(coords[:1]), [12.3], rtol=1e-15)

@@ -1,0 +1,183 @@
+"""Predicting, exporting and extending a fitted model."""
+
+import numpy as np
+import pytest
+from cases.validation import SHAPE
+from conftest import low_rank_entries
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.exceptions import NotFittedError
+
+from sktf import CPCompletion, DeepMatrixCompletion
+
+# Short runs are the point here; test_sklearn.py holds the one warning to its word.
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+# Indices that were never seen ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("offset", [None, "mean", "additive"])
+def test_unknown_indices_get_the_offset_of_the_known_ones(small_tensor, offset):
+    """handle_unknown="offset": level plus the terms of known modes; known cells as before."""
+    X, y = small_tensor
+    model = CPCompletion(2, offset=offset, max_iter=20, random_state=0).fit(X, y + 1)
+    cells = np.array([[1, 2, 3], [7, 2, 3], [10**6, 2, 99], [8, 8, 8]])
+    with pytest.raises(ValueError, match=r"Row 1 of X has index 7 in mode 0.*handle_unknown='off"):
+        model.predict(cells)
+    terms = model.offset_terms_ or [np.zeros(size) for size in SHAPE]
+    expected = model.offset_ + np.array([terms[1][2] + terms[2][3], terms[1][2], 0.0])
+    known = model.predict(cells[:1])
+    predicted = model.set_params(handle_unknown="offset").predict(cells)
+    assert_array_equal(predicted[0], known[0])
+    assert_allclose(predicted[1:], expected, rtol=1e-12, atol=1e-12)
+    assert (offset is None) == (model.offset_ == 0)
+
+
+def test_a_row_never_observed_stays_at_its_start(small_tensor):
+    """Inside the shape but unseen: no gradient, so the row keeps its length of iteration 1."""
+    X, y = small_tensor
+    settings = dict(loss="squared", n_init=1, early_stopping=False, random_state=0)
+    lengths = [
+        np.linalg.norm(
+            CPCompletion(4, shape=(9, 6, 5), max_iter=n, **settings).fit(X, y).factors_[0], axis=1
+        )
+        for n in (1, 200)
+    ]
+    # Its length does not depend on the order of the components, and the scale is the same.
+    assert_allclose(lengths[1][7:], lengths[0][7:], rtol=1e-12)
+    assert (np.abs(lengths[1][:7] / lengths[0][:7] - 1) > 0.1).all()
+
+
+def test_an_index_never_observed_has_no_additive_term(small_tensor):
+    """Ridge regression gives an index without observations the term 0."""
+    X, y = small_tensor
+    model = CPCompletion(2, shape=(9, 6, 5), offset="additive", max_iter=5).fit(X, y)
+    assert_array_equal(model.offset_terms_[0][7:], 0)
+    assert (model.offset_terms_[0][:7] != 0).all()
+
+
+def test_predict_wants_a_fitted_model(estimator, small_tensor):
+    """Every method that needs a fit says NotFittedError before there is one."""
+    X, y = small_tensor
+    for call in (
+        lambda: estimator.predict(X),
+        lambda: estimator.to_dense(),
+        lambda: estimator.to_cp_tensor(),
+        lambda: estimator.extend(X, y, mode=0),
+    ):
+        with pytest.raises(NotFittedError):
+            call()
+
+
+def test_to_dense_refuses_what_memory_cannot_hold(small_tensor):
+    """A dense tensor of more than 2**30 cells is refused with its size."""
+    model = CPCompletion(1, shape=(2000, 2000, 2000), max_iter=2, n_init=1).fit(*small_tensor)
+    with pytest.raises(ValueError, match=r"2000, 2000, 2000\) needs 59.6 GiB; predict the cells"):
+        model.to_dense()
+
+
+def test_to_dense_is_predict_everywhere(estimator, small_tensor):
+    """Each cell of the dense tensor is its prediction."""
+    estimator.fit(*small_tensor)
+    cells = np.argwhere(np.ones(SHAPE))
+    assert_allclose(estimator.to_dense().ravel(), estimator.predict(cells), rtol=1e-12, atol=1e-12)
+
+
+# extend --------------------------------------------------------------------------------------
+
+
+def fitted_on_all_but_one_row(shape, mode):
+    """Return a CP model fitted without the last index of a mode, and that index's cells."""
+    X, y = low_rank_entries(shape, 2, 1.0, seed=3)
+    new = X[:, mode] == shape[mode] - 1
+    model = CPCompletion(2, tol=1e-12, max_iter=5000, random_state=0)
+    return model.fit(X[~new], y[~new]), X[new], y[new]
+
+
+@pytest.mark.parametrize("shape, mode", [((9, 8), 0), ((9, 8), 1), ((7, 6, 5), 0), ((7, 6, 5), 2)])
+def test_extend_solves_least_squares(shape, mode):
+    """The new row is the least-squares solution on its observations, the old rows stay."""
+    model, X, y = fitted_on_all_but_one_row(shape, mode)
+    before = [factor.copy() for factor in model.factors_]
+    seen = np.arange(len(y)) % 2 == 0
+    noisy = y[seen] + 0.1 * np.random.RandomState(0).standard_normal(seen.sum())
+    design = np.ones((seen.sum(), 2))
+    for other in set(range(len(shape))) - {mode}:
+        design *= before[other][X[seen, other]]
+    expected, _, rank, _ = np.linalg.lstsq(design, noisy, rcond=None)
+    assert rank == 2
+    model.extend(X[seen], noisy, mode=mode)
+    assert model.shape_ == shape
+    # The design is well conditioned, so both solutions agree to rounding errors; components
+    # are sorted again, so predictions are compared and not the rows themselves.
+    assert_allclose(model.predict(X[seen]), design @ expected, rtol=1e-9, atol=1e-9)
+    old = np.argwhere(np.ones([n - (m == mode) for m, n in enumerate(shape)]))
+    products = [factor[column] for factor, column in zip(before, old.T, strict=True)]
+    assert_allclose(model.predict(old), np.prod(products, axis=0).sum(axis=1), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape, mode", [((9, 8), 1), ((7, 6, 5), 0)])
+def test_extend_completes_the_new_row(shape, mode):
+    """Half of a new row gives the other half, when the tensor has the rank of the model."""
+    model, X, y = fitted_on_all_but_one_row(shape, mode)
+    seen = np.arange(len(y)) % 2 == 0
+    model.extend(X[seen], y[seen], mode=mode)
+    # The fit ends at a mean squared error of 1e-12 of the data's.
+    assert_allclose(model.predict(X[~seen]), y[~seen], atol=1e-4)
+
+
+def test_extend_learns_an_additive_term(small_tensor):
+    """With an additive offset the new index gets a term, also where nothing else is left."""
+    X, _ = small_tensor
+    model = CPCompletion(2, offset="additive", random_state=0).fit(X, np.full(len(X), 2.0))
+    model.extend([[7, 0, 0], [7, 1, 1]], [5.0, 5.0], mode=0)
+    assert_allclose(model.predict([[7, 2, 2], [0, 0, 0]]), [5.0, 2.0], rtol=1e-9)
+    assert model.offset_terms_[0].shape == (8,)
+
+
+def test_extend_leaves_skipped_indices_at_zero(small_tensor):
+    """An index that was skipped has a row of zeros, so that it predicts the offset."""
+    X, y = small_tensor
+    model = CPCompletion(2, offset="mean", max_iter=50, random_state=0).fit(X, y)
+    model.extend([[9, 0, 0], [9, 1, 1], [9, 2, 3]], [1.0, 2.0, 3.0], mode=0)
+    assert model.shape_ == (10, 6, 5)
+    assert_array_equal(model.factors_[0][7:9], 0)
+    assert_array_equal(model.predict([[7, 0, 0], [8, 1, 1]]), model.offset_)
+
+
+BAD_EXTENSIONS = {
+    "mode -1": (-1, [7, 0, 0], r"mode=-1: expected a mode number from 0 to 2"),
+    "mode 3": (3, [7, 0, 0], r"mode=3: expected a mode number"),
+    "mode True": (True, [0, 7, 0], r"mode=True: expected a mode number"),
+    "mode 0.0": (0.0, [7, 0, 0], r"mode=0.0: expected a mode number"),
+    "known index": (0, [6, 0, 0], r"Row 0 of X has index 6 in mode 0, which was fitted already"),
+    "other mode": (0, [7, 6, 0], r"Row 0 of X has index 6 in mode 1, which has size 6"),
+    "negative": (0, [7, -1, 0], r"Negative values in data"),
+    "fraction": (0, [7.5, 1, 0], r"row 0 has 7.5 in mode 0"),
+    "huge": (0, [10**9, 1, 0], r"Mode 0 has size 1000000001, more rows than can be fitted"),
+    "stray 1e15": (0, [10**15, 1, 0], r"Row 0 of X holds index 1000000000000000 in mode 0"),
+    "NaN value": (0, [7, 0, 0], r"Input y contains NaN"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_EXTENSIONS)
+def test_bad_extension(small_tensor, case):
+    """extend takes new indices of one mode only; a refusal changes nothing."""
+    X, y = small_tensor
+    mode, cell, message = BAD_EXTENSIONS[case]
+    model = CPCompletion(2, max_iter=20, random_state=0).fit(X, y)
+    expected = model.predict(X)
+    with pytest.raises(ValueError, match=message):
+        model.extend([cell], [np.nan if case == "NaN value" else 1.0], mode=mode)
+    assert model.shape_ == SHAPE
+    assert_array_equal(model.predict(X), expected)
+
+
+def test_extend_of_an_unfolded_mode(small_tensor):
+    """A matrix model grows along a mode that is a side of its own, and along no other."""
+    X, y = small_tensor
+    model = DeepMatrixCompletion(max_iter=50, random_state=0).fit(X, y)
+    with pytest.raises(ValueError, match="mode=1 is read together with other modes"):
+        model.extend([[0, 6, 0]], [1.0], mode=1)
+    model.extend(np.column_stack([np.full(10, 7), X[:10, 1:]]), y[:10], mode=0)
+    assert model.shape_ == (8, 6, 5) and np.isfinite(model.predict([[7, 0, 0]])).all()

@@ -1,0 +1,203 @@
+"""Callbacks and Ctrl-C: what watches a fit, and what ends it."""
+
+import importlib.util
+import sys
+
+import numpy as np
+import pytest
+from cases.estimators import FOLDS, SHAPE, recorded
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.metrics import r2_score
+from sklearn.model_selection import (
+    GridSearchCV,
+)
+
+from sktf import CPCompletion
+from sktf._descent import run
+from sktf._models import old_sklearn
+
+# Short runs are the point here; that they end early is tested where it matters.
+# scikit-learn's checks fit a handful of random rows, which determine no model.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore::sktf.CompletionWarning"),
+]
+
+
+# Callbacks -----------------------------------------------------------------------------------
+
+callback = pytest.importorskip("sklearn.callback")
+
+
+class AtRecord:
+    """A callback that acts at the record of the given number and counts what it sees."""
+
+    def __init__(self, number=None, action=None):
+        self.number, self.action = number, action
+        self.n_records = self.n_fits = self.n_teardowns = 0
+
+    def setup(self, estimator, context):
+        self.n_fits += 1
+
+    def teardown(self, estimator, context):
+        self.n_teardowns += 1
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context):
+        if context.task_name == "fit":
+            return None
+        self.n_records += 1
+        return self.action() if self.n_records == self.number else None
+
+
+def interrupt():
+    """Do what Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def test_progress_bar_through_grid_search(small_tensor, capsys):
+    """A ProgressBar on a search draws one bar per fit."""
+    pytest.importorskip("rich")
+    model = CPCompletion(4, shape=SHAPE, n_init=1, max_iter=10, random_state=0)
+    search = GridSearchCV(model, {"n_components": [1, 2]}, cv=FOLDS)
+    search.set_callbacks(callback.ProgressBar()).fit(*small_tensor)
+    out = capsys.readouterr().out
+    assert out.count("CPCompletion - fit") >= 2 * 3 + 1
+
+
+def test_progress_bar_of_a_fit_reaches_its_end(small_tensor, capsys):
+    """The bar of a single fit ends at 100 %."""
+    pytest.importorskip("rich")
+    recorded().set_callbacks(callback.ProgressBar()).fit(*small_tensor)
+    assert "100%" in capsys.readouterr().out
+
+
+def test_scoring_monitor_scores_the_live_model(small_tensor):
+    """A ScoringMonitor sees a model that predicts at every record; its last score is final."""
+    X, y = small_tensor
+    monitor = callback.ScoringMonitor(scoring="r2")
+    model = recorded(early_stopping=False).set_callbacks(monitor).fit(X, y)
+    scores = [row["r2"] for row in monitor.get_logs().data if "r2" in row]
+    assert len(scores) >= len(model.loss_curve_)
+    assert_allclose(scores[-1], r2_score(y, model.predict(X)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("number", [1, 10])
+@pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
+def test_a_callback_ends_the_fit(small_tensor, number):
+    """True from a callback ends the fit there, without a warning and with a usable model."""
+    X, y = small_tensor
+    stop = AtRecord(number, lambda: True)
+    model = recorded(early_stopping=False, n_init=1).set_callbacks(stop).fit(X, y)
+    # Record k is of iteration k - 1, and n_iter_ is at least 1 by scikit-learn's rule.
+    assert model.n_iter_ == max(1, number - 1) and len(model.loss_curve_) == number
+    assert not model.converged_ and np.isfinite(model.predict(X)).all()
+    assert stop.n_fits == stop.n_teardowns == 1
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.6, 0.8, 0.95])
+@pytest.mark.parametrize("settings", [{"n_init": 2}, {"n_init": 5}], ids=str)
+def test_ctrl_c_keeps_the_best_state(small_tensor, settings, share):
+    """Whenever Ctrl-C comes, fit ends at once with a warning and the best of what it has."""
+    X, y = small_tensor
+    settings = settings | {"early_stopping": True}
+    counter = AtRecord()
+    recorded(**settings).set_callbacks(counter).fit(X, y)
+    stop = AtRecord(int(share * counter.n_records), interrupt)
+    with pytest.warns(ConvergenceWarning, match="Interrupted"):
+        model = recorded(**settings).set_callbacks(stop).fit(X, y)
+    assert stop.n_records <= stop.number + 1
+    assert not model.converged_ and stop.n_teardowns == 1
+    assert np.isfinite(model.predict(X)).all()
+
+
+def test_ctrl_c_after_some_progress_keeps_it(small_tensor):
+    """Ctrl-C in the second of two starts does not throw the finished first one away."""
+    X, y = small_tensor
+    settings = dict(early_stopping=True, prune=False, max_iter=500)
+    counter, stop = AtRecord(), AtRecord()
+    finished = recorded(n_init=1, refit=False, **settings).set_callbacks(counter).fit(X, y)
+    stop.number, stop.action = counter.n_records + 3, interrupt
+    with pytest.warns(ConvergenceWarning, match="Interrupted"):
+        model = recorded(n_init=2, **settings).set_callbacks(stop).fit(X, y)
+    assert_array_equal(model.predict(X), finished.predict(X))
+
+
+def test_ctrl_c_in_the_first_gradient_of_a_stage_keeps_the_stage_before(small_tensor, monkeypatch):
+    """The squared stage never gets a gradient; in the very first stage nothing is there to keep."""
+
+    original, stages = run.gradient_descent, []
+
+    def impatient(*args, **options):
+        stages.append(1)
+        return interrupt() if len(stages) == last else original(*args, **options)
+
+    monkeypatch.setattr(run, "gradient_descent", impatient)
+    X, y = small_tensor
+    settings = dict(n_init=1, early_stopping=False, random_state=0)
+    last = 2
+    with pytest.warns(ConvergenceWarning, match="Interrupted"):
+        model = CPCompletion(loss="auto", **settings).fit(X, y)
+    last = 0
+    expected = CPCompletion(loss="huber", **settings).fit(X, y)
+    assert_array_equal(model.predict(X), expected.predict(X))
+    stages.clear()
+    last = 1
+    with pytest.raises(KeyboardInterrupt):
+        CPCompletion(**settings).fit(X, y)
+
+
+def test_dask_tells_fits_of_other_data_apart(small_tensor):
+    """What dask names a task by: equal for equal fits, another one for other data."""
+    X, y = small_tensor
+    one, same, other = (
+        recorded(early_stopping=False).fit(X, values).__dask_tokenize__() for values in (y, y, -y)
+    )
+    assert one[:2] == same[:2] == other[:2] == ("sktf", "CPCompletion")
+    assert_array_equal(one[2]["_theta"], same[2]["_theta"])
+    assert not np.array_equal(one[2]["_theta"], other[2]["_theta"])
+
+
+@pytest.mark.parametrize("step", ["adaptive", "constant"])
+def test_ctrl_c_between_two_records(small_tensor, monkeypatch, step):
+    """Before compiled steps, or in the middle of a gradient: theta as it was, and its loss."""
+    from sktf._descent.compiled_walk import CompiledWalk
+    from sktf._objective.cpu import FusedObjective
+
+    owner, name = {
+        "adaptive": (CompiledWalk, "go"),
+        "constant": (FusedObjective, "__call__"),
+    }[step]
+    original, n_calls = getattr(owner, name), []
+
+    def impatient(self, *arguments):
+        n_calls.append(1)
+        return interrupt() if len(n_calls) == 20 else original(self, *arguments)
+
+    monkeypatch.setattr(owner, name, impatient)
+    with pytest.warns(ConvergenceWarning, match="Interrupted"):
+        model = recorded(early_stopping=False, step=step).fit(*small_tensor)
+    X, y = small_tensor
+    assert len(n_calls) == 20
+    # Rounding alone: the loss of the scaled data, of another order of sums.
+    expected = np.mean((model.predict(X) - y) ** 2) / model.scale_**2
+    np.testing.assert_allclose(model.loss_, expected, rtol=1e-9)
+
+
+def test_stand_in_for_older_scikit_learn(small_tensor, monkeypatch):
+    """Without sklearn.callback the stand-in changes nothing but that there are no callbacks."""
+    X, y = small_tensor
+    monkeypatch.setitem(sys.modules, "sklearn.callback", None)
+    spec = importlib.util.spec_from_file_location("stand_in", old_sklearn.__file__)
+    stand_in = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(stand_in)
+    mixin = stand_in.CallbackSupportMixin
+    assert mixin.__module__ == "stand_in" and not hasattr(mixin, "set_callbacks")
+    older = type("Older", (mixin, CPCompletion), {})
+    model = older(4, max_iter=30, random_state=0).fit(X, y)
+    expected = CPCompletion(4, max_iter=30, random_state=0).fit(X, y)
+    assert_array_equal(model.predict(X), expected.predict(X))
