@@ -49,7 +49,7 @@ def completion(columns):
     unknown = dict(handle_unknown="use_encoded_value", unknown_value=-1)
     encoder = OrdinalEncoder(categories=categories, **unknown)
     shape, options = [len(c) for c in categories], dict(offset="additive", random_state=0)
-    model = CPCompletion(shape=shape, handle_unknown="offset", **options)
+    model = CPCompletion(shape=shape, handle_unknown="mean", **options)
     return make_pipeline(make_column_transformer((encoder, columns)), model)
 
 

@@ -23,16 +23,15 @@ from sktf import (
 
 # A page for type checkers alone, with mistakes in it.
 collect_ignore = ["typing"]
-# Settings under which scikit-learn's checks take seconds. Ten binary columns are nearly
-# additive, so the offset is what a regression on them wants of a model of products.
+# Settings under which scikit-learn's checks take seconds.
 _SMALL = {"n_init": 2, "max_iter": 300, "random_state": 0}
 
 GRADIENT_ESTIMATORS = [
-    CPCompletion(n_components=4, offset="additive", **_SMALL),
+    CPCompletion(n_components=4, **_SMALL),
     DeepCPCompletion(n_components=4, **_SMALL),
     DeepMatrixCompletion(max_iter=1000, random_state=0),
-    DeepTuckerCompletion(offset="additive", record_every=10, **_SMALL),
-    HierarchicalCompletion(2, offset="additive", record_every=10, **_SMALL),
+    DeepTuckerCompletion(record_every=10, **_SMALL),
+    HierarchicalCompletion(2, record_every=10, **_SMALL),
 ]
 ESTIMATORS = [
     *GRADIENT_ESTIMATORS,

@@ -28,7 +28,7 @@ ARROWS = {
 # Who may import what, of the packages that not everybody may.
 OWNERS = {
     "torch": {"_objective/torch", "_objective/devices"},
-    "tensorly": {"_baselines/tensorly", "_models/base", "datasets/real"},
+    "tensorly": {"_baselines/tensorly", "_models/export", "datasets/real"},
     "cvxpy": {"_baselines/nuclear"},
     "matplotlib": {"plotting/base", "plotting/trajectory"},
     "numba": {"_cells/sorting", "_objective/kernels", "_objective/lanes", "_objective/cpu"},

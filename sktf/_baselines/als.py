@@ -19,11 +19,10 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sktf._baselines.sparse_als import distinct_cells, mean_squared_error, sparse_als
 from sktf._baselines.tensorly import cells_cp_als
 from sktf._cells.frame import fit_frame
-from sktf._cells.identifiability import warn_under_determined
-from sktf._cells.validation import check_held_out, check_observations
+from sktf._cells.identifiability import warn_of_cells
+from sktf._cells.validation import check_clip, check_held_out, check_observations
 from sktf._docs import documented
 from sktf._models.base import BaseCompletion
-from sktf._models.honesty import warn_far_predictions
 from sktf._models.sklearn_types import checks_parameters
 
 # Ranks that are tried when none is told.
@@ -103,8 +102,7 @@ class CPALSCompletion(BaseCompletion):
 
     Notes
     -----
-    Several rows of one cell count as one, their mean, of their total weight. An index of ``shape``
-    that was never observed gets a row of zeros: the offset is its prediction.
+    Several rows of one cell count as one, their mean, of their total weight.
 
     Examples
     --------
@@ -128,6 +126,7 @@ class CPALSCompletion(BaseCompletion):
     tol: float = 1e-5
     validation_fraction: float = 0.1
     handle_unknown: str = "error"
+    clip: str | Sequence[float] | None = None
     rank_tol: float = 0.1
     verbose: int = 0
     random_state: int | np.random.RandomState | None = None
@@ -147,19 +146,21 @@ class CPALSCompletion(BaseCompletion):
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None) -> Self:
         observations = distinct_cells(check_observations(self, X, y, sample_weight, self.shape))
         given = check_held_out(self, X_val, y_val, observations.shape)
+        bounds = check_clip(self.clip, observations.values)
         rng = check_random_state(self.random_state)
         groups = self._mode_groups(len(observations.shape))
         frame = fit_frame(observations, groups, self.offset, self.scale)
         cells = frame.apply(observations)
-        warn_under_determined(cells, frame.groups, 3)
+        warn_of_cells(observations, frame, 3)
         ranks = self._ranks(cells)
         solver = self._solver(cells, max(ranks))
-        training, held_out = self._hold_out(cells, given and frame.apply(given), ranks, rng)
+        given = given and given.take(frame.reads(given)).seen_by(frame)
+        training, held_out = self._hold_out(cells, given, ranks, rng)
         best = self._search(solver, ranks, training, held_out, rng)
         run = min(best, key=lambda run: run.score)
         if held_out is not None and given is None:
             run = self._run(solver, cells, None, run.factors[0].shape[1], rng, run.factors)
-        self._set_fitted(frame, cells, run, solver, held_out and (ranks, best))
+        self._set_fitted(frame, observations, run, solver, held_out and (ranks, best), bounds)
         return self
 
     def _ranks(self, cells):
@@ -233,21 +234,21 @@ class CPALSCompletion(BaseCompletion):
         score = mean_squared_error(run[0], training if held_out is None else held_out)
         return _Run(*run, score if np.isfinite(score) else np.inf)
 
-    def _set_fitted(self, frame, cells, run, solver, search):
+    def _set_fitted(self, frame, observations, run, solver, search, bounds):
         """Set all fitted attributes at once, then warn if the last run did not converge."""
-        factors = frame.factors(run.factors)
-        scores = None
+        factors, cells, scores = frame.factors(run.factors), observations.seen_by(frame), None
         if search:
             loss = np.array([run.score for run in search[1]])
             scores = {"n_components": np.array(search[0][: len(loss)]), "loss": loss}
         vars(self).update(
-            self._components(factors, frame.shape, frame.stored, frame.offset),
+            self._components(factors, frame, cells.row_counts(frame.sizes)),
             n_components_=run.factors[0].shape[1],
             validation_scores_=scores,
             solver_=solver,
             n_iter_=max(1, run.n_iter),
             loss_=mean_squared_error(run.factors, cells),
             converged_=run.converged,
+            _bounds=bounds,
         )
         if not run.converged:
             warnings.warn(
@@ -256,7 +257,7 @@ class CPALSCompletion(BaseCompletion):
                 ConvergenceWarning,
                 4,
             )
-        warn_far_predictions(self.factors_, frame.offset.scale * np.abs(cells.values).max(), 4)
+        self._warn_of_predictions(observations, frame.offset.scale * np.sqrt(self.loss_), 5)
 
 
 _SOLVERS = {"tensorly": cells_cp_als, "sparse": sparse_als}

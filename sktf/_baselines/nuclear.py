@@ -12,9 +12,9 @@ from sklearn.utils._param_validation import Interval
 
 from sktf._baselines.sparse_als import distinct_cells
 from sktf._cells.frame import fit_frame
-from sktf._cells.identifiability import warn_under_determined
+from sktf._cells.identifiability import warn_of_cells
 from sktf._cells.unfolding import matrix_groups
-from sktf._cells.validation import check_held_out, check_observations
+from sktf._cells.validation import check_clip, check_held_out, check_observations
 from sktf._docs import documented
 from sktf._models.base import BaseCompletion
 from sktf._models.sklearn_types import checks_parameters
@@ -67,10 +67,10 @@ class NuclearNormCompletion(BaseCompletion):
     Notes
     -----
     Several rows of one cell count as one, their mean weighted by ``sample_weight``; beyond that,
-    and beyond zero for absent, weights have no meaning in a problem with constraints. A row or
-    column that was never observed is zero in every minimizer. Nothing is chosen on held-out cells:
-    ``fit`` checks ``X_val`` and ``y_val`` but does not use them. It raises a ValueError when more
-    than 1000 rows and columns are observed, which take the solver too long.
+    and beyond zero for absent, weights have no meaning in a problem with constraints. Nothing is
+    chosen on held-out cells: ``fit`` checks ``X_val`` and ``y_val`` but does not use them. It
+    raises a ValueError when more than 1000 rows and columns are observed, which take the solver
+    too long.
 
     References
     ----------
@@ -95,6 +95,7 @@ class NuclearNormCompletion(BaseCompletion):
     max_iter: int = 5000
     tol: float = 1e-5
     handle_unknown: str = "error"
+    clip: str | Sequence[float] | None = None
     rank_tol: float = 0.1
 
     _parameter_constraints = {
@@ -104,6 +105,7 @@ class NuclearNormCompletion(BaseCompletion):
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="neither")],
         "handle_unknown": BaseCompletion._parameter_constraints["handle_unknown"],
+        "clip": BaseCompletion._parameter_constraints["clip"],
         "rank_tol": BaseCompletion._parameter_constraints["rank_tol"],
     }
 
@@ -118,13 +120,14 @@ class NuclearNormCompletion(BaseCompletion):
         groups = self._mode_groups(len(observations.shape))
         frame = fit_frame(observations, groups, offset=None, scale=True)
         cells = frame.apply(observations)
-        warn_under_determined(cells, frame.groups, 3)
+        warn_of_cells(observations, frame, 3)
+        bounds = check_clip(self.clip, observations.values)
         matrix, n_iter, converged = self._solve(cells)
-        self._set_fitted(frame, cells, matrix, n_iter, converged)
+        self._set_fitted(frame, cells, matrix, n_iter, converged, bounds)
         return self
 
-    def _components(self, factors, shape, stored, offset):
-        attributes = super()._components(factors, shape, stored, offset)
+    def _components(self, factors, frame, counts):
+        attributes = super()._components(factors, frame, counts)
         values = attributes["component_norms_"]
         return attributes | {
             "singular_values_": values,
@@ -134,31 +137,28 @@ class NuclearNormCompletion(BaseCompletion):
 
     def _solve(self, cells):
         """Return the minimizer over the rows and columns that were observed."""
-        numbered = [np.unique(column, return_inverse=True) for column in cells.coords.T]
-        sizes, places = [len(seen) for seen, _ in numbered], [at for _, at in numbered]
-        if sum(sizes) > _MAX_ORDER:
+        if sum(cells.shape) > _MAX_ORDER:
             raise ValueError(
-                f"The observed part of the matrix has shape {tuple(sizes)}; the convex solver "
+                f"The observed part of the matrix has shape {cells.shape}; the convex solver "
                 f"takes at most {_MAX_ORDER} rows plus columns. Choose other row_modes, or use "
                 "DeepMatrixCompletion."
             )
         settings = self.epsilon, self.tol, self.max_iter
-        return least_nuclear_norm(tuple(sizes), *places, cells.values, *settings)
+        return least_nuclear_norm(cells.shape, *cells.coords.T, cells.values, *settings)
 
-    def _set_fitted(self, frame, cells, matrix, n_iter, converged):
+    def _set_fitted(self, frame, cells, matrix, n_iter, converged, bounds):
         """Set all fitted attributes at once, then warn if the solver did not converge."""
         left, values, right = np.linalg.svd(matrix, full_matrices=False)
         # The solver leaves noise of the size of tol in singular values that should be zero.
         kept = values > 10 * self.tol * values.max(initial=0.0)
         kept[0] = True
         roots = np.sqrt(values[kept])
-        factors = [np.zeros((size, len(roots))) for size in frame.sizes]
-        for factor, side, column in zip(factors, (left, right.T), cells.coords.T, strict=True):
-            factor[np.unique(column)] = side[:, kept] * roots
+        factors = [side[:, kept] * roots for side in (left, right.T)]
         loss = float(np.mean((sum_of_products(factors, cells.coords) - cells.values) ** 2))
         factors = frame.factors(factors)
-        attributes = self._components(factors, frame.shape, frame.stored, frame.offset)
-        vars(self).update(attributes, n_iter_=n_iter, loss_=loss, converged_=converged)
+        attributes = self._components(factors, frame, cells.row_counts(frame.sizes))
+        ended = {"n_iter_": n_iter, "loss_": loss, "converged_": converged}
+        vars(self).update(attributes, **ended, _bounds=bounds)
         if not converged:
             warnings.warn(
                 f"The solver did not converge in max_iter={self.max_iter} iterations; increase "

@@ -24,12 +24,24 @@ class Frame(NamedTuple):
 
     def apply(self, observations):
         """Return observations with cells of the factorization and standardized values."""
-        cells, found = to_cells(observations.coords, self.shape, self.groups, self.stored)
-        if not found.all():
-            observations, cells = observations.take(found), cells[found]
+        cells = to_cells(observations.coords, self.shape, self.groups, self.stored)
         left, scale = observations.values - self.offset.at(observations.coords), self.offset.scale
         values = left / scale if scale else np.zeros_like(left)
         return observations._replace(coords=cells, values=values, shape=self.sizes)
+
+    def reads(self, observations):
+        """Return a mask of the observations whose indices all have rows."""
+        cells = to_cells(observations.coords, self.shape, self.groups, self.stored)
+        return (cells < self.sizes).all(axis=1)
+
+    def with_terms(self, observations, scale=None):
+        """Return the frame with additive terms fitted to observations; a scale is kept."""
+        offset = fit_offset(observations, "additive", scale is None)
+        return self._replace(offset=offset if scale is None else offset._replace(scale=scale))
+
+    def without_terms(self, level):
+        """Return the frame whose offset is one number."""
+        return self._replace(offset=Offset(level, (), self.offset.scale))
 
     def factors(self, factors):
         """Return factors in the units of the data, float64 since units may be extreme."""
@@ -37,8 +49,11 @@ class Frame(NamedTuple):
         return [share * factor for factor in factors]
 
 
-def fit_frame(observations, groups, offset, scale):
-    """Fit the frame to observations; ``offset`` and ``scale`` are the user's parameters."""
-    sizes, stored = find_sides(observations.coords, observations.shape, groups)
+def fit_frame(observations, groups, offset, scale, *, whole=False):
+    """Fit the frame to observations; ``offset`` and ``scale`` are the user's parameters.
+
+    ``whole`` gives a row to every index, not only to those that have cells.
+    """
+    sizes, stored = find_sides(observations.coords, observations.shape, groups, whole)
     fitted = fit_offset(observations, offset, scale)
     return Frame(observations.shape, groups, stored, sizes, fitted)

@@ -1,15 +1,19 @@
 """What the observed cells cannot say, whatever the model: a warning before a fit."""
 
 import warnings
+from math import prod
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from sktf._cells.sorting import row_numbers
+from sktf._cells.unfolding import seen_indices, side_sizes
 
 # Parts that share no index with the rest are strays while they hold no more of the cells.
 _STRAY = 0.05
+# Share of the fibers of a mode that may be empty beyond what chance leaves.
+_EMPTY = 0.1
 # Cells whose indices are joined at once, or more if there are more indices.
 _CHUNK = 2**16
 
@@ -28,7 +32,63 @@ class CompletionWarning(UserWarning):
     __module__ = "sktf"
 
 
-def warn_under_determined(cells, groups, stacklevel):
+def warn_of_cells(observations, frame, stacklevel):
+    """Warn of indices without cells, and where the cells determine no component.
+
+    ``stacklevel`` is that of the caller of fit, seen from here.
+    """
+    warn_unseen(observations, stacklevel + 1)
+    full = side_sizes(frame.shape, frame.groups)
+    warn_under_determined(observations.seen_by(frame), frame.groups, full, stacklevel + 1)
+
+
+def warn_unseen(observations, stacklevel):
+    """Warn where indices inside the shape have no cell, in one count for each mode."""
+    sizes = observations.shape
+    counts = [
+        len(seen_indices(*column)) for column in zip(observations.coords.T, sizes, strict=True)
+    ]
+    unseen = [
+        f"{size - count} of the {size} indices of mode {mode}"
+        for mode, (count, size) in enumerate(zip(counts, sizes, strict=True))
+        if count < size
+    ]
+    if unseen:
+        warnings.warn(
+            f"No cell tells of {', '.join(unseen)}: what is predicted there is what the others of "
+            "the mode predict on average. Where indices have gaps, encode them; rows for new ones "
+            "are learned by extend.",
+            CompletionWarning,
+            stacklevel + 1,
+        )
+
+
+def warn_empty_fibers(observations, stacklevel):
+    """Warn where far more fibers are without any cell than single missing cells would leave.
+
+    Held-out cells are then single ones of the other fibers, and say nothing of these. ``m`` cells
+    at random in ``f`` fibers of length ``d`` leave about ``(1 - m / (f d))^d`` of them empty.
+    """
+    found = []
+    for mode in range(len(observations.shape) if len(observations.shape) > 2 else 0):
+        others = np.delete(observations.coords, mode, axis=1)
+        sizes = [len(np.unique(column)) for column in others.T]
+        length, n_fibers = len(np.unique(observations.coords[:, mode])), prod(sizes)
+        empty = 1 - (int(row_numbers(others).max()) + 1) / n_fibers
+        cells = min(len(others) / (n_fibers * length), 1.0)
+        if empty - (1 - cells) ** length > _EMPTY:
+            found.append(f"{empty:.0%} of the fibers along mode {mode}")
+    if found:
+        warnings.warn(
+            f"Whole fibers have no cell ({', '.join(found)}), but the cells held out are single "
+            "ones: validation_score_ tells nothing of these fibers. Hold out whole ones: "
+            "cross-validate with sktf.model_selection.FiberKFold, or give X_val.",
+            CompletionWarning,
+            stacklevel + 1,
+        )
+
+
+def warn_under_determined(cells, groups, full, stacklevel):
     """Warn where even a component of rank one is not determined by the cells.
 
     Parameters
@@ -37,6 +97,8 @@ def warn_under_determined(cells, groups, stacklevel):
         The observed cells, as the factorization reads them.
     groups : tuple of tuple of int
         The modes that each of its factors reads.
+    full : list of int
+        How many indices these have, with those without cells.
     stacklevel : int
         That of the caller of fit, seen from here.
 
@@ -69,7 +131,7 @@ def warn_under_determined(cells, groups, stacklevel):
     if found:
         counts = ", ".join(
             f"{size} of {full} indices of {_name(group)}"
-            for size, full, group in zip(sizes, cells.shape, groups, strict=True)
+            for size, full, group in zip(sizes, full, groups, strict=True)
         )
         warnings.warn(
             f"Under-determined at any rank: {'; '.join(found)} (seen: {counts}). Observe more "

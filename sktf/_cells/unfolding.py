@@ -1,7 +1,7 @@
-"""Reading several modes of a tensor as one side of a matrix, and back.
+"""Which row of which factor a cell reads, and the modes of a tensor read as one side of a matrix.
 
-``groups`` holds one tuple of modes per side; ``stored`` one entry per side: None, or the sorted
-linear indices that have a row when a side is too large to give a row to every index.
+``groups`` holds one tuple of modes per side; ``stored`` one entry per side: None where every index
+has a row, or the sorted linear indices that have one.
 """
 
 from math import prod
@@ -13,39 +13,71 @@ import numpy as np
 _MOST_ROWS = 2**20
 
 
-def find_sides(coords, shape, groups):
-    """Return the number of rows of each side and ``stored``.
+def find_sides(coords, shape, groups, whole=False):
+    """Return the number of rows of each side and ``stored``: a row for every index with cells.
+
+    ``whole`` gives a row to every index, unless a side of several modes is too large for that.
 
     Raises
     ------
     ValueError
         When a side has more cells than an int64 can number.
     """
-    full = [prod(shape[mode] for mode in group) for group in groups]
+    full = side_sizes(shape, groups)
     if max(full) >= 2**63:
         raise ValueError(f"row_modes cuts shape={shape} into a side of {max(full):.1e} cells.")
     stored = [
-        np.unique(_linear(coords, shape, group)) if size > _MOST_ROWS and len(group) > 1 else None
+        None
+        if whole and not is_large(size, group)
+        else _stored(_linear(coords, shape, group), size)
         for size, group in zip(full, groups, strict=True)
     ]
     sizes = [size if seen is None else len(seen) for size, seen in zip(full, stored, strict=True)]
     return tuple(sizes), stored
 
 
-def to_cells(coords, shape, groups, stored):
-    """Return the row of each cell on each side, and a mask of the cells that have one."""
-    found = np.ones(len(coords), bool)
-    if groups == tuple((mode,) for mode in range(len(shape))):
-        return coords, found
+def side_sizes(shape, groups):
+    """Return how many indices each side has."""
+    return [prod(shape[mode] for mode in group) for group in groups]
+
+
+def is_large(size, group):
+    """Whether a side of several modes is too large to give a row to every index."""
+    return size > _MOST_ROWS and len(group) > 1
+
+
+def _stored(linear, size):
+    seen = seen_indices(linear, size)
+    return None if len(seen) == size else seen
+
+
+def seen_indices(column, size):
+    """Return the sorted distinct indices of a column, whole numbers below ``size``."""
+    if size > 4 * len(column):
+        return np.unique(column)
+    occurs = np.zeros(size, bool)
+    occurs[column] = True
+    return np.flatnonzero(occurs)
+
+
+def to_cells(coords, shape, groups, stored, known=True):
+    """Return the row of each cell on each side; one past the last where there is none.
+
+    There is none for an index that is not stored, or not ``known`` (of the shape of ``coords``).
+    """
+    plain = groups == tuple((mode,) for mode in range(len(shape)))
+    if known is True and plain and all(seen is None for seen in stored):
+        return coords
+    known = np.broadcast_to(known, coords.shape)
     cells = np.empty((len(coords), len(groups)), coords.dtype)
-    for side, (group, seen) in enumerate(zip(groups, stored, strict=True)):
-        linear = _linear(coords, shape, group)
+    sizes = side_sizes(shape, groups)
+    for side, (group, seen, size) in enumerate(zip(groups, stored, sizes, strict=True)):
+        rows = _linear(coords, shape, group)
         if seen is not None:
-            rows = np.minimum(np.searchsorted(seen, linear), len(seen) - 1)
-            found &= seen[rows] == linear
-            linear = rows
-        cells[:, side] = linear
-    return cells, found
+            size, linear, rows = len(seen), rows, np.searchsorted(seen, rows)
+            rows = np.where(seen.take(rows, mode="clip") == linear, rows, size)
+        cells[:, side] = np.where(known[:, list(group)].all(axis=1), rows, size)
+    return cells
 
 
 def _linear(coords, shape, group):

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils.validation import _check_sample_weight, check_non_negative, validate_data
 
+from sktf._cells.sorting import cell_numbers
+
 MAX_INDEX = 2**31 - 2
 MAX_ROWS = 2**27
 # Values up to here leave room for the norm of a tensor of 10^10 cells.
@@ -22,6 +24,19 @@ class Observations(NamedTuple):
     values: np.ndarray
     weights: np.ndarray
     shape: tuple
+
+    def seen_by(self, frame):
+        """Return the observations as the factorization of a frame reads them."""
+        return frame.apply(self)
+
+    def n_distinct(self):
+        """Return how many distinct cells there are."""
+        return int(cell_numbers(self).max()) + 1
+
+    def row_counts(self, sizes):
+        """Return for each side of these sizes how many observations read each of its rows."""
+        pairs = zip(self.coords.T, sizes, strict=True)
+        return [np.bincount(column, minlength=size) for column, size in pairs]
 
     def take(self, rows):
         """Return the observations ``rows``."""
@@ -63,11 +78,11 @@ def check_cells(estimator, X, shape, handle_unknown):
     """Turn the X of ``predict`` into coordinates and a mask of the indices inside ``shape``.
 
     The mask has the shape of the coordinates; an index outside is replaced by 0, also a negative
-    one where ``handle_unknown`` is "offset".
+    one where ``handle_unknown`` is "mean".
     """
     X = _read_table(estimator, X, reset=False)
     negative = np.zeros(X.shape, bool)
-    if handle_unknown == "offset" and X.dtype.kind in "if":
+    if handle_unknown == "mean" and X.dtype.kind in "if":
         negative = X < 0  # what OrdinalEncoder(unknown_value=-1) makes of a new label
     coords = _check_coordinates(estimator, np.where(negative, 0, X))
     if handle_unknown == "error":
@@ -76,20 +91,47 @@ def check_cells(estimator, X, shape, handle_unknown):
     return np.where(known, coords, 0), known
 
 
-def check_extension(estimator, X, y, mode, shape):
-    """Turn the input of ``extend`` into coordinates, values and the new size of ``mode``."""
-    order = len(shape)
+def check_clip(clip, values):
+    """Return the bounds that ``clip`` asks for of predictions, or None."""
+    if clip is None:
+        return None
+    if isinstance(clip, str):
+        return float(values.min()), float(values.max())
+    try:
+        low, high = (float(bound) for bound in clip)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'clip={clip!r}: expected "range" or two numbers.') from error
+    if not low <= high:
+        raise ValueError(f"clip={clip!r}: the least value comes first, and neither is NaN.")
+    return low, high
+
+
+def check_mode(estimator, mode, order):
+    """Return the number of a mode, given by number or by its name in ``feature_names_in_``."""
+    names = list(getattr(estimator, "feature_names_in_", ()))
+    if isinstance(mode, str) and mode in names:
+        return names.index(mode)
     if not _is_int(mode) or not 0 <= mode < order:
-        raise ValueError(f"mode={mode!r}: expected a mode number from 0 to {order - 1}.")
+        named = f", or one of {names}" if names else ""
+        raise ValueError(f"mode={mode!r}: expected a mode number from 0 to {order - 1}{named}.")
+    return int(mode)
+
+
+def check_extension(estimator, X, y, mode, shape, had):
+    """Turn the input of ``extend`` into coordinates, values and the size of ``mode`` after it.
+
+    ``had`` are the indices of the mode that have cells.
+    """
     X, y = _read(estimator, X, y, reset=False)
     coords = _check_coordinates(estimator, X)
-    if (coords[:, mode] < shape[mode]).any():
-        row = int(np.argmax(coords[:, mode] < shape[mode]))
+    old = np.isin(coords[:, mode], had)
+    if old.any():
+        row = int(np.argmax(old))
         raise ValueError(
-            f"Row {row} of X has index {coords[row, mode]} in mode {mode}, which was fitted "
-            f"already (size {shape[mode]}); extend takes new indices only."
+            f"Row {row} of X has index {coords[row, mode]} in mode {mode}, which had cells in "
+            "fit already; extend takes indices that have none."
         )
-    size = int(coords[:, mode].max()) + 1
+    size = max(shape[mode], int(coords[:, mode].max()) + 1)
     sizes = (*shape[:mode], size, *shape[mode + 1 :])
     _check_sizes(sizes)
     _check_range(coords, sizes)
@@ -245,7 +287,7 @@ def _check_range(coords, shape, name="X"):
         raise ValueError(
             f"Row {row} of {name} has index {coords[row, mode]} in mode {mode}, which has size "
             f"{shape[mode]}. Give every mode its full size with the parameter shape, or, for "
-            "predict, set handle_unknown='offset'."
+            "predict, set handle_unknown='mean'."
         )
 
 

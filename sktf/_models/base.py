@@ -1,5 +1,6 @@
 """What every completion estimator does once its factors are known: predict, export, extend."""
 
+import warnings
 from abc import ABC, abstractmethod
 from math import prod
 from numbers import Real
@@ -9,9 +10,14 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from sktf._cells.frame import Frame
+from sktf._cells.identifiability import CompletionWarning
 from sktf._cells.offset import Offset
-from sktf._cells.unfolding import to_cells
-from sktf._cells.validation import check_cells, check_extension
+from sktf._cells.unfolding import is_large, side_sizes, to_cells
+from sktf._cells.validation import check_cells, check_extension, check_mode
+from sktf._models.export import cp_tensor, offset_components
+from sktf._models.honesty import warn_far_predictions, warn_wild_predictions
+from sktf._models.rows import with_mean_row
 from sktf._models.sklearn_types import BaseEstimator, RegressorMixin
 from sktf._objective import components
 
@@ -35,8 +41,11 @@ class BaseCompletion(RegressorMixin, BaseEstimator, ABC):
         deviations, else nothing.
     scale : bool, default=True
         Divide what is left by its RMS.
-    handle_unknown : {"error", "offset"}, default="error"
-        What ``predict`` does with an index outside ``shape_``: raise, or return the offset.
+    handle_unknown : {"error", "mean"}, default="error"
+        What ``predict`` does with an index outside ``shape_``: raise, or predict what the indices
+        of its mode that have cells predict on average.
+    clip : {"range"} or (float, float), default=None
+        Bounds of what is predicted: "range" those of y, or the least and the largest value.
     rank_tol : float, default=0.1
         A component counts for ``rank_`` when its norm exceeds ``rank_tol`` times the largest.
 
@@ -45,9 +54,10 @@ class BaseCompletion(RegressorMixin, BaseEstimator, ABC):
     rank_ : int
         Number of components that count, parallel ones merged.
     component_norms_ : ndarray of shape (R,)
-        Norms of the components, descending.
+        Norms of the components over the indices that have cells, descending.
     factors_ : list of ndarray of shape (shape_[n], R)
-        Factors of the completed tensor in the units of y, components in that order.
+        Factors of the completed tensor in the units of y, components in that order. An index
+        without cells has the mean row of its mode.
     offset_ : float
         Mean taken off the values.
     offset_terms_ : tuple of ndarray
@@ -65,7 +75,6 @@ class BaseCompletion(RegressorMixin, BaseEstimator, ABC):
 
     rank_: int
     component_norms_: np.ndarray
-    factors_: list[np.ndarray]
     offset_: float
     offset_terms_: tuple[np.ndarray, ...]
     scale_: float
@@ -76,7 +85,8 @@ class BaseCompletion(RegressorMixin, BaseEstimator, ABC):
         "shape": ["array-like", None],
         "offset": [StrOptions({"auto", "mean", "additive"}), None],
         "scale": ["boolean"],
-        "handle_unknown": [StrOptions({"error", "offset"})],
+        "handle_unknown": [StrOptions({"error", "mean"})],
+        "clip": [StrOptions({"range"}), "array-like", None],
         "rank_tol": [Interval(Real, 0, 1, closed="left")],
         "random_state": ["random_state"],
     }
@@ -132,31 +142,63 @@ class BaseCompletion(RegressorMixin, BaseEstimator, ABC):
         """Return one tuple of modes per factor; the modes of a tuple are read as one."""
         return tuple((mode,) for mode in range(order))
 
-    def _components(self, factors, shape, stored, offset):
-        """Return the attributes that describe the completed tensor; factors in data units."""
+    def _components(self, factors, frame, counts):
+        """Return the attributes that describe the completed tensor.
+
+        ``factors`` are in data units, ``counts`` how many cells each of their rows has.
+        """
         if len(factors) == 2:  # only singular triplets are unique
             factors = components.svd_factors(*factors)
         order = components.descending(factors)
-        factors = [np.ascontiguousarray(factor[:, order]) for factor in factors]
+        factors = [factor[:, order] for factor in factors]
         return {
-            "factors_": factors,
             "component_norms_": components.component_norms(factors),
             "rank_": components.count_above(components.merged_norms(factors), self.rank_tol),
-            "offset_": offset.level,
-            "offset_terms_": offset.terms,
-            "scale_": offset.scale,
-            "shape_": shape,
-            "_stored": stored,
+            "offset_": frame.offset.level,
+            "offset_terms_": frame.offset.terms,
+            "scale_": frame.offset.scale,
+            "shape_": frame.shape,
+            "_rows": [*map(with_mean_row, factors, counts)],
+            "_counts": counts,
+            "_stored": frame.stored,
         }
 
-    def _offset(self):
-        return Offset(self.offset_, self.offset_terms_, self.scale_)
-
-    def _interaction(self, coords):
-        """Sum over components at each cell; zero where a matrix side has no row for it."""
+    @property
+    def factors_(self) -> list[np.ndarray]:
+        """Factors of the completed tensor; an index without cells has the mean row of its mode."""
         groups = self._mode_groups(len(self.shape_))
-        cells, found = to_cells(coords, self.shape_, groups, self._stored)
-        return np.where(found, components.sum_of_products(self.factors_, cells), 0.0)
+        sides = zip(self._rows, self._stored, side_sizes(self.shape_, groups), groups, strict=True)
+        return [
+            rows[:-1] if seen is None or is_large(size, group) else _at_all(rows, seen, size)
+            for rows, seen, size, group in sides
+        ]
+
+    @factors_.setter
+    def factors_(self, factors):
+        self._counts = [np.ones(len(factor), int) for factor in factors]
+        self._rows = [*map(with_mean_row, factors, self._counts)]
+        self._stored = [None] * len(factors)
+
+    def _frame(self):
+        """Return the frame of the fit: from a user's cells and units to rows of the factors."""
+        groups = self._mode_groups(len(self.shape_))
+        sizes = tuple(len(rows) - 1 for rows in self._rows)
+        offset = Offset(self.offset_, self.offset_terms_, self.scale_)
+        return Frame(self.shape_, groups, self._stored, sizes, offset)
+
+    def _at(self, coords, known=True):
+        """Predict cells; an index that is not known, or has no cells, reads the mean row."""
+        frame = self._frame()
+        cells = to_cells(coords, frame.shape, frame.groups, frame.stored, known)
+        predicted = components.sum_of_products(self._rows, cells) + frame.offset.at(coords, known)
+        return predicted if self._bounds is None else np.clip(predicted, *self._bounds)
+
+    def _warn_of_predictions(self, observations, error, stacklevel):
+        """Warn where predictions are far beyond what was observed; once, of the worst."""
+        left = observations.values - self._frame().offset.at(observations.coords)
+        far = warn_far_predictions(self._rows, float(np.abs(left).max()), stacklevel)
+        if not far and self._bounds is None:
+            warn_wild_predictions(self, observations.values, error, stacklevel)
 
     def predict(self, X) -> np.ndarray:
         """Predict the value of each cell.
@@ -169,10 +211,10 @@ class BaseCompletion(RegressorMixin, BaseEstimator, ABC):
         Returns
         -------
         y : ndarray of shape (n_cells,)
-            The offset plus ``sum_r prod_n factors_[n][i_n, r]``. With
-            ``handle_unknown="offset"`` a cell with an index outside ``shape_``, or with the -1
-            that ``OrdinalEncoder(unknown_value=-1)`` gives, gets the offset of its known indices
-            alone.
+            The offset plus ``sum_r prod_n factors_[n][i_n, r]``. An index of ``shape_`` without
+            cells has the mean row of its mode, so that a cell gets what the other indices predict
+            on average; with ``handle_unknown="mean"`` so has an index outside ``shape_``, or the
+            -1 that ``OrdinalEncoder(unknown_value=-1)`` gives.
 
         Raises
         ------
@@ -181,9 +223,7 @@ class BaseCompletion(RegressorMixin, BaseEstimator, ABC):
             ``shape_``.
         """
         check_is_fitted(self)
-        coords, known = check_cells(self, X, self.shape_, self.handle_unknown)
-        interaction = np.where(known.all(axis=1), self._interaction(coords), 0.0)
-        return self._offset().at(coords, known) + interaction
+        return self._at(*check_cells(self, X, self.shape_, self.handle_unknown))
 
     def to_dense(self) -> np.ndarray:
         """Return the completed tensor.
@@ -204,93 +244,134 @@ class BaseCompletion(RegressorMixin, BaseEstimator, ABC):
                 f"A dense tensor of shape {self.shape_} needs {prod(self.shape_) / 2**27:.3g} "
                 "GiB; predict the cells you need instead."
             )
-        dense, offset = np.empty(prod(self.shape_)), self._offset()
+        dense = np.empty(prod(self.shape_))
         for start in range(0, dense.size, _CHUNK):
             linear = np.arange(start, min(start + _CHUNK, dense.size))
             coords = np.column_stack(np.unravel_index(linear, self.shape_))
-            dense[linear] = offset.at(coords) + self._interaction(coords)
+            dense[linear] = self._at(coords)
         return dense.reshape(self.shape_)
 
-    def to_cp_tensor(self):
-        """Return the components as a tensorly ``CPTensor``, without the offset.
+    def to_cp_tensor(self, *, n_components=None, offset=False):
+        """Return the components as a tensorly ``CPTensor``: unit columns, norms as weights.
+
+        Parameters
+        ----------
+        n_components : int, default=None
+            How many components to keep, the largest first. None: all that are not zero.
+        offset : bool, default=False
+            Whether to add the offset as constant components. Without it, a `CompletionWarning`
+            tells that there is one.
 
         Returns
         -------
         cp_tensor : tensorly.cp_tensor.CPTensor
-            Unit weights and a copy of ``factors_``. The factors of a matrix model describe the
-            matrix that ``row_modes`` unfolds the tensor to.
+            Its factors are copies. Those of a matrix model describe the matrix that ``row_modes``
+            unfolds the tensor to.
         """
         check_is_fitted(self)
-        return cp_tensor([factor.copy() for factor in self.factors_])
+        terms = offset_components(self._frame())
+        if terms[0].shape[1] and not offset:
+            warnings.warn(
+                f"The offset (offset_ = {self.offset_:.3g}) is left out of the CP tensor; add it "
+                "with offset=True.",
+                CompletionWarning,
+                stacklevel=2,
+            )
+        factors = [factor[:, :n_components] for factor in self.factors_]
+        if offset:
+            factors = [np.hstack(pair) for pair in zip(factors, terms, strict=True)]
+        return cp_tensor(factors)
 
     def extend(self, X, y, *, mode) -> Self:
-        """Learn rows for new indices of one mode, everything else fixed.
+        """Learn rows for indices of one mode that have no cells yet, everything else fixed.
 
-        Each new index gets the shortest row among those that fit its observations best;
-        directions weaker than ``rank_tol`` times the strongest are left out.
+        Each gets the row nearest to the mean row of its mode among those that fit its observations
+        best; directions weaker than ``rank_tol`` times the strongest are left out.
 
         Parameters
         ----------
         X : array-like of shape (n_observed, n_modes)
-            Cells whose index in ``mode`` is new: ``shape_[mode]`` or larger. An index that is
-            skipped gets a row of zeros.
+            Cells whose index in ``mode`` is new: outside ``shape_``, or inside without cells in
+            ``fit``.
         y : array-like of shape (n_observed,)
             Their values.
-        mode : int
-            The mode to extend.
+        mode : int or str
+            The mode to extend, by number or by its name in ``feature_names_in_``.
 
         Returns
         -------
         self : object
-            The estimator, with ``shape_`` and ``factors_`` grown.
+            The estimator, with ``factors_`` and, where an index is outside, ``shape_`` grown.
 
         Raises
         ------
         ValueError
-            When an index of ``mode`` was fitted before, another index is outside ``shape_``, or
+            When an index of ``mode`` had cells before, another index is outside ``shape_``, or
             the model reads ``mode`` together with other modes.
         """
         check_is_fitted(self)
-        coords, values, size = check_extension(self, X, y, mode, self.shape_)
-        groups = self._mode_groups(len(self.shape_))
-        if (mode,) not in groups:
+        frame, mode = self._frame(), check_mode(self, mode, len(self.shape_))
+        if (mode,) not in frame.groups:
             raise ValueError(f"mode={mode} is read together with other modes and cannot grow.")
-        rows, terms = self._solve_rows(coords, values, mode, size - self.shape_[mode])
-        factors, shape, side = list(self.factors_), list(self.shape_), groups.index((mode,))
-        factors[side], shape[mode] = np.concatenate([factors[side], rows]), size
-        grown = list(self.offset_terms_)
-        if grown:
-            grown[mode] = np.concatenate([grown[mode], terms])
-        offset = self._offset()._replace(terms=tuple(grown))
-        vars(self).update(self._components(factors, tuple(shape), self._stored, offset))
+        side = frame.groups.index((mode,))
+        had = np.flatnonzero(self._counts[side])
+        had = had if self._stored[side] is None else self._stored[side][had]
+        coords, values, size = check_extension(self, X, y, mode, self.shape_, had)
+        new, which = np.unique(coords[:, mode], return_inverse=True)
+        rows, terms = self._solve_rows(coords, values, mode, which)
+        factors = [rows[:-1] for rows in self._rows]
+        counts, stored, shape = [*self._counts], [*self._stored], list(self.shape_)
+        shape[mode] = size
+        indices = np.arange(len(factors[side])) if stored[side] is None else stored[side]
+        kept = ~np.isin(indices, new)
+        indices = np.concatenate([indices[kept], new])
+        order = np.argsort(indices)
+        factors[side] = np.concatenate([factors[side][kept], rows])[order]
+        counts[side] = np.concatenate([counts[side][kept], np.bincount(which)])[order]
+        stored[side] = None if len(indices) == size else indices[order]
+        offset = _grown(frame.offset, mode, new, terms, size)
+        frame = frame._replace(shape=tuple(shape), stored=stored, offset=offset)
+        vars(self).update(self._components(factors, frame, counts))
         vars(self).pop("_theta", None)  # it does not describe the grown model
         return self
 
-    def _solve_rows(self, coords, values, mode, n_rows):
-        """Return a factor row and an additive term for each new index of ``mode``."""
-        groups, new = self._mode_groups(len(self.shape_)), coords[:, mode] - self.shape_[mode]
-        known = np.arange(len(self.shape_)) != mode
+    def _solve_rows(self, coords, values, mode, which):
+        """Return a factor row and an additive term for each number in ``which``."""
+        frame, known = self._frame(), np.arange(len(self.shape_)) != mode
+        known = np.broadcast_to(known, coords.shape)
         coords = np.where(known, coords, 0)
-        cells, found = to_cells(coords, self.shape_, groups, self._stored)
-        others = [s for s, group in enumerate(groups) if group != (mode,)]
-        rank, unit = self.factors_[0].shape[1], self.scale_ or 1.0
-        design = np.repeat(found[:, None].astype(float), rank, axis=1)
-        for s in others:
-            design *= self.factors_[s][cells[:, s]]
+        cells = to_cells(coords, frame.shape, frame.groups, frame.stored, known)
+        side = frame.groups.index((mode,))
+        design = np.ones((len(coords), self._rows[0].shape[1]))
+        for n, rows in enumerate(self._rows):
+            if n != side:
+                design *= rows[cells[:, n]]
+        mean = self._rows[side][-1]
+        left = values - frame.offset.at(coords, known) - design @ mean
         if self.offset_terms_:
-            design = np.column_stack([design, np.full(len(design), unit)])
-        left = values - self._offset().at(coords, known)
-        solved = np.zeros((n_rows, design.shape[1]))
-        for row in np.unique(new):
-            at = new == row
-            solved[row] = np.linalg.lstsq(design[at], left[at], rcond=self.rank_tol)[0]
-        return solved[:, :rank], unit * solved[:, rank:].sum(axis=1)
+            design = np.column_stack([design, np.full(len(design), self.scale_ or 1.0)])
+        solved = np.array(
+            [
+                np.linalg.lstsq(design[which == row], left[which == row], rcond=self.rank_tol)[0]
+                for row in range(which.max() + 1)
+            ]
+        )
+        terms = (self.scale_ or 1.0) * solved[:, len(mean) :].sum(axis=1)
+        return mean + solved[:, : len(mean)], terms
 
 
-def cp_tensor(factors):
-    """Return factors of shape (n_m, R) as a tensorly `CPTensor` with unit weights."""
-    import tensorly as tl
-    from tensorly.cp_tensor import CPTensor
+def _grown(offset, mode, new, terms, size):
+    """Return the offset with additive terms for new indices of a mode, where it has any."""
+    if not offset.terms:
+        return offset
+    grown = list(offset.terms)
+    grown[mode] = np.pad(grown[mode], (0, size - len(grown[mode])))
+    grown[mode][new] = terms
+    return offset._replace(terms=tuple(grown))
 
-    with tl.backend_context("numpy", local_threadsafe=True):
-        return CPTensor((np.ones(factors[0].shape[1]), list(factors)))
+
+def _at_all(rows, seen, size):
+    """Return a row for every index, the last of ``rows`` for those not seen."""
+    every = np.broadcast_to(rows[-1], (size, rows.shape[1])).copy()
+    every[seen] = rows[:-1]
+    return every

@@ -223,8 +223,8 @@ class DeepMatrixCompletion(GradientDescentCompletion, _Sides):
     def _measures(self, factors):
         return {"singular_values": product_singular_values(*factors)}
 
-    def _components(self, factors, shape, stored, offset):
-        attributes = super()._components(factors, shape, stored, offset)
+    def _components(self, factors, frame, counts):
+        attributes = super()._components(factors, frame, counts)
         values = attributes["component_norms_"]
         return attributes | {"singular_values_": values, "effective_rank_": entropy_rank(values)}
 

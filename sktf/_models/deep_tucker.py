@@ -218,8 +218,8 @@ class DeepTuckerCompletion(GradientDescentCompletion, Depth):
         values = matricization_values(factors, [(n,) for n in range(len(factors))])
         return super()._measures(factors) | {"singular_values": stack_padded(values)}
 
-    def _components(self, factors, shape, stored, offset):
-        attributes = super()._components(factors, shape, stored, offset)
+    def _components(self, factors, frame, counts):
+        attributes = super()._components(factors, frame, counts)
         values = matricization_values(factors, [(n,) for n in range(len(factors))])
         ranks = tuple(count_above(each, self.rank_tol) for each in values)
         return attributes | {"multilinear_rank_": ranks, "rank_": max(ranks)}

@@ -4,8 +4,8 @@ from itertools import cycle, islice
 from threading import Event
 
 import numpy as np
-from sklearn.metrics import r2_score
 
+from sktf._cells.unfolding import to_cells
 from sktf._descent.compiled_walk import n_descents
 from sktf._descent.held_out import CHECK_EVERY
 from sktf._descent.pruning import Pruning
@@ -14,14 +14,16 @@ from sktf._descent.recording import Measures, Recorder
 from sktf._descent.run import Problem, Run
 from sktf._descent.steps import make_step
 from sktf._descent.threads import one_blas_thread
+from sktf._models.rows import choose_strength
 from sktf._models.starts import KINDS, Start
+from sktf._models.verdict import judge
 from sktf._objective.components import sum_of_products
 from sktf._objective.devices import make_objective
 
 # Starts that init="auto" makes where cells are held out.
 _N_AUTO_STARTS = 12
-# Largest number of parameters; one copy of them takes 4 GiB in float64.
-_MAX_PARAMETERS = 2**29
+# Most numbers that the parameters of all starts may take, twice, with copies to work on: 16 GiB.
+_MAX_NUMBERS, _COPIES = 2**31, 8
 
 
 class Fitting:
@@ -34,22 +36,25 @@ class Fitting:
     frame : Frame
         From the user's units and cells to those of the factorization.
     training, held_out : objects that ``make`` reads
-        What to fit, and what to stop on or None.
-    n_cells : int
-        How many distinct cells or measurements ``training`` has.
+        What to fit, and what to stop on or None, as the user sees them.
+    bounds : tuple or None
+        Those of what is predicted.
     data : dict
         What the callbacks are told of the data.
     make : callable
         ``(factorization, training, loss, *, device, dtype) -> objective``.
     """
 
-    def __init__(self, estimator, frame, training, held_out, n_cells, *, data, make=make_objective):
+    def __init__(self, estimator, frame, training, held_out, *, bounds, data, make=make_objective):
         self.estimator, self.frame, self._data, self._make = estimator, frame, data, make
-        self.n_cells = estimator._n_cells if estimator._goes_on() else n_cells
+        self._bounds = bounds
+        self.training, self.held_out = training, held_out
+        training = training.seen_by(frame)
+        self.n_cells = estimator._n_cells if estimator._goes_on() else training.n_distinct()
         self.factorization = estimator._factorization(frame.sizes, self.n_cells)
         self._check_size()
         self._asked = Measures(estimator.measures)
-        self._held_out, self.validation_score = held_out, None
+        self.counts, self.strength, self.verdict = training.row_counts(frame.sizes), 0.0, None
         largest = float(np.abs(training.values).max())
         self.largest = frame.offset.scale * largest
         losses = estimator._losses()
@@ -60,7 +65,7 @@ class Fitting:
         self._notify = self._tell if told else lambda *_: False
         self.problem = Problem(
             training=objective,
-            held_out=None if held_out is None else self._objective(held_out, losses[0]),
+            held_out=held_out and self._objective(held_out.seen_by(frame), losses[0]),
             losses=losses,
             step=step,
             max_iter=estimator.max_iter,
@@ -82,12 +87,15 @@ class Fitting:
         return can
 
     def _check_size(self):
-        if self.factorization.n_parameters > _MAX_PARAMETERS:
+        """Raise where the starts and what a descent works with would not fit into memory."""
+        n_numbers = self.factorization.n_parameters * (2 * len(self._starts()) + _COPIES)
+        if n_numbers > _MAX_NUMBERS:
             sizes = self.frame.sizes
             raise ValueError(
                 f"The model would have {self.factorization.n_parameters:.2g} parameters for "
-                f"sizes {sizes}; lower n_components, hidden or depth, or encode mode "
-                f"{int(np.argmax(sizes))} of X if its indices have gaps."
+                f"sizes {sizes}, and a fit several copies of them; lower n_components, hidden, "
+                f"depth or n_init, or encode mode {int(np.argmax(sizes))} of X if its indices "
+                "have gaps."
             )
 
     def _objective(self, data, loss):
@@ -100,47 +108,66 @@ class Fitting:
             dtype=np.dtype(estimator.dtype).name,
         )
 
-    def descend(self, rng, everything=None):
-        """Run every start through the schedule and return the best run.
-
-        Where cells are held out, it ends by a descent on ``everything``, unless that is None.
-        """
+    def descend(self, rng):
+        """Run every start through the schedule and return the best run."""
         # The bits of a matrix product depend on its threads, and small products lose by them.
         with one_blas_thread():
-            thetas = self._thetas(rng)
             self._root = self.estimator._init_callback_context(max_subtasks=None)
             self._root.call_on_fit_task_begin(estimator=self.estimator, **self._data)
             # A race is recorded where the held-out cells are looked at.
-            first = 1 if len(thetas) == 1 else CHECK_EVERY
-            run = best_run(self.problem, [self._run(*start, first) for start in thetas])
-            if run.status != "diverged":
-                self.validation_score = self._score(run)
-            if everything is not None and self.problem.held_out is not None and run.can_go_on:
-                run = self._refit(everything, run)
+            first = 1 if len(self._starts()) == 1 else CHECK_EVERY
+            run = best_run(self.problem, [self._run(*start, first) for start in self._thetas(rng)])
         self._check_not_diverged(run)
+        if self.held_out is not None:
+            self._look_at_held_out(run)
         return run
 
-    def _score(self, run):
-        """Return R^2 on the held-out cells, None where there are too few."""
-        cells = self._held_out
-        if cells is None or len(cells.values) < 2:
-            return None
+    def _look_at_held_out(self, run):
+        """Choose how strongly rare rows are drawn to the mean row, and judge the run."""
         theta = self.problem.training.to_numpy(run.theta)
-        predicted = sum_of_products(self.factorization.forward(theta)[0], cells.coords)
-        return float(r2_score(cells.values, predicted, sample_weight=cells.weights))
+        factors = [f.astype(np.float64) for f in self.factorization.forward(theta)[0]]
+        if self.estimator.draws_to_mean():
+            held_out = self.problem.held_out.with_loss(self.problem.losses[-1])
+            self.strength = choose_strength(factors, self.counts, held_out.terms)
+        frame, coords = self.frame, self.held_out.coords
+        cells = to_cells(coords, frame.shape, frame.groups, frame.stored)
+        offset = frame.offset.at(coords)
+        factors = self.estimator.drawn(frame.factors(factors), self.counts, self.strength)
+        free, mean = self._mean_will_do(), _mean(self.training)
+        predicted = offset + sum_of_products(factors, cells)
+        doubts = self.estimator.draws_to_mean()
+        self.verdict = judge(
+            self.held_out, predicted, offset, mean, mean_will_do=free, doubts=doubts
+        )
+        if free and not self.verdict.learned:
+            self.frame = frame.without_terms(mean)
+
+    @property
+    def learned(self):
+        """Whether held-out cells, where there are any, say that components are of use."""
+        return self.verdict is None or self.verdict.learned
+
+    def with_frame(self, frame):
+        """Return a fitting of the same data seen by another frame."""
+        data = {"bounds": self._bounds, "data": self._data, "make": self._make}
+        return Fitting(self.estimator, frame, self.training, self.held_out, **data)
+
+    def offset_error(self):
+        """Return the root mean squared error of the offset alone on the held-out cells."""
+        left = self.held_out.values - self.frame.offset.at(self.held_out.coords)
+        unit = np.abs(left).max() or 1.0
+        return unit * float(np.sqrt(np.average((left / unit) ** 2, weights=self.held_out.weights)))
 
     def _thetas(self, rng):
-        """Return (number of the kind, theta) for each start."""
+        """Yield (number of the kind, theta) for each start."""
         estimator = self.estimator
         if estimator._goes_on():
-            return [(0, self._check_theta(estimator._theta))]
-        if isinstance(estimator.init, str):
-            return [(kind, self.factorization.start(rng, *start)) for kind, start in self._starts()]
-        if estimator.n_init not in ("auto", 1):
-            raise ValueError(
-                f"n_init={estimator.n_init}: arrays given as init are one start; set n_init=1."
-            )
-        return [(0, self.factorization.given(estimator.init))]
+            yield 0, self._check_theta(estimator._theta)
+        elif isinstance(estimator.init, str):
+            for kind, start in self._starts():
+                yield kind, self.factorization.start(rng, *start)
+        else:
+            yield 0, self.factorization.given(estimator.init)
 
     def _check_theta(self, theta):
         """Return theta, the start of a warm start, if it fits the factorization."""
@@ -152,11 +179,16 @@ class Fitting:
         return theta
 
     def _starts(self):
-        """Return (number of the kind, ``Start``) for each restart."""
+        """Return (number of the kind, ``Start``) for each start; one that is given is the first."""
         estimator = self.estimator
-        n_init, auto = estimator.n_init, estimator.init == "auto"
+        n_init, drawn = estimator.n_init, isinstance(estimator.init, str)
+        auto = drawn and estimator.init == "auto"
+        if estimator._goes_on() or (not drawn and n_init in ("auto", 1)):
+            return [(0, None)]
+        if not drawn:
+            raise ValueError(f"n_init={n_init}: arrays given as init are one start; set n_init=1.")
         if n_init == "auto":
-            n_init = _N_AUTO_STARTS if auto and self.problem.held_out is not None else 1
+            n_init = _N_AUTO_STARTS if auto and self.held_out is not None else 1
         chosen = Start(estimator.init, estimator.init_scale, estimator.init_mean)
         given = {k: v for k, v in chosen._asdict().items() if v not in (None, "auto")}
         order = len(self.frame.sizes)
@@ -170,8 +202,11 @@ class Fitting:
 
     def attributes(self, theta):
         """Return the fitted attributes that follow from theta."""
-        factors, frame = self._factors(theta), self.frame
-        attributes = self.estimator._components(factors, frame.shape, frame.stored, frame.offset)
+        factors = self.estimator.drawn(self._factors(theta), self.counts, self.strength)
+        if not self.learned:
+            factors = [np.zeros_like(factor) for factor in factors]
+        attributes = self.estimator._components(factors, self.frame, self.counts)
+        attributes["_bounds"] = self._bounds
         return attributes | self.estimator._model_attributes(self.factorization, theta)
 
     def end(self, attributes):
@@ -204,10 +239,29 @@ class Fitting:
             **self._data,
         )
 
-    def _refit(self, everything, run):
+    def refit(self, everything, run):
         """Descend on all cells, from where the run is, to the training loss it had."""
-        training = self._objective(everything, self.problem.losses[-1])
-        return refit(self.problem._replace(training=training, held_out=None), run)
+        frame = self.frame
+        if frame.offset.terms and not self.estimator._goes_on():
+            frame = self.frame = frame.with_terms(everything, frame.offset.scale)
+        if not self.learned:
+            return self._end_at_offset(everything, run)
+        cells = everything.seen_by(frame)
+        self.counts = cells.row_counts(frame.sizes)
+        training = self._objective(cells, self.problem.losses[-1])
+        with one_blas_thread():
+            run = refit(self.problem._replace(training=training, held_out=None), run)
+        self._check_not_diverged(run)
+        return run
+
+    def _end_at_offset(self, everything, run):
+        """Leave the descent where it is: the components will not be used."""
+        if self._mean_will_do():
+            self.frame = self.frame.without_terms(_mean(everything))
+        return run
+
+    def _mean_will_do(self):
+        return self.estimator.chooses_offset() and not self.frame.offset.terms
 
     def _check_not_diverged(self, run):
         if run.status == "diverged":
@@ -217,3 +271,7 @@ class Fitting:
                 f"step={estimator.step!r}, learning_rate={estimator.learning_rate}; lower "
                 "learning_rate or use step='adaptive'."
             )
+
+
+def _mean(observations):
+    return float(np.average(observations.values, weights=observations.weights))

@@ -10,14 +10,16 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sktf._cells.frame import fit_frame
-from sktf._cells.identifiability import warn_under_determined
+from sktf._cells.identifiability import warn_empty_fibers, warn_of_cells
 from sktf._cells.sorting import cell_numbers
-from sktf._cells.validation import check_held_out, check_observations
+from sktf._cells.validation import check_clip, check_held_out, check_observations
 from sktf._descent.recording import to_frame
 from sktf._docs import documented
 from sktf._models.fitting import Fitting
-from sktf._models.honesty import warn_far_predictions
+from sktf._models.honesty import warn_nothing_learned
+from sktf._models.offset_choice import best_offset
 from sktf._models.parameters import DescentParameters
+from sktf._models.rows import drawn_to_mean
 from sktf._models.sklearn_types import CallbackSupportMixin, checks_parameters
 from sktf._objective.components import component_norms, descending, product_singular_values
 from sktf._objective.devices import check_device
@@ -65,17 +67,23 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None) -> Self:
         check_device(self.device)
         observations = check_observations(self, X, y, sample_weight, self.shape)
-        groups = self._mode_groups(len(observations.shape))
-        frame = self._kept(fit_frame(observations, groups, self.offset, self.scale))
-        cells = frame.apply(observations)
-        given = self._given_held_out(X_val, y_val, frame)
         rng = check_random_state(self.random_state)
-        training, held_out = self._hold_out(cells, given, rng)
-        n_cells = int(cell_numbers(training).max()) + 1
-        fitting = Fitting(self, frame, training, held_out, n_cells, data={"X": X, "y": y})
-        warn_under_determined(cells, frame.groups, 3)
-        run = fitting.descend(rng, cells if self.refit and given is None else None)
-        return self._set_fitted(fitting, run)
+        frame = self._kept(self._new_frame(observations))
+        given = self._given_held_out(X_val, y_val, frame)
+        training, held_out = self._hold_out(observations, given, rng)
+        if self.offset == "additive" and held_out is not None and not self._goes_on():
+            frame = frame.with_terms(training)  # held-out cells judge what they have not seen
+        told = {"bounds": check_clip(self.clip, observations.values), "data": {"X": X, "y": y}}
+        fitting = Fitting(self, frame, training, held_out, **told)
+        warn_of_cells(observations, frame, 3)
+        run = fitting.descend(rng)
+        if held_out is not None and self.chooses_offset():
+            fitting, run = best_offset(fitting, run, rng)
+        if self.refit and held_out is not None and given is None and run.can_go_on:
+            run = fitting.refit(observations, run)
+        self._set_fitted(fitting, run)
+        self._warn_of_fit(fitting, observations, single_cells=given is None)
+        return self
 
     @checks_parameters()
     def fit_measurements(self, A, y, sample_weight=None) -> Self:
@@ -133,10 +141,8 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         measurements = check_measurements(self, A, y, sample_weight)
         groups = self._mode_groups(measurements.arrays.ndim - 1)
         frame = self._kept(fit_sensing_frame(measurements, groups, self.scale))
-        training = measurements.seen_by(frame)
-        fitting = Fitting(
-            self, frame, training, None, len(training.values), data={}, make=SensingObjective
-        )
+        told = {"bounds": check_clip(self.clip, measurements.values), "data": {}}
+        fitting = Fitting(self, frame, measurements, None, **told, make=SensingObjective)
         run = fitting.descend(check_random_state(self.random_state))
         return self._set_fitted(fitting, run)
 
@@ -173,12 +179,36 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
             return None
         if not self.early_stopping:
             raise ValueError("X_val and y_val are held out to stop on: set early_stopping=True.")
-        held_out = frame.apply(given)
-        if not len(held_out.values):
-            raise ValueError("No cell of X_val lies on a row and a column that X observes.")
-        if np.abs(held_out.values).max() > 1e100:  # their squares would overflow
+        given = given.take(frame.reads(given))
+        if not len(given.values):
+            raise ValueError("No cell of X_val has indices that all have cells in X.")
+        if np.abs(given.seen_by(frame).values).max() > 1e100:  # their squares would overflow
             raise ValueError("y_val is more than 1e100 times as large as y; give both one unit.")
-        return held_out
+        return given
+
+    def _new_frame(self, observations):
+        """Return the frame fitted to observations."""
+        groups = self._mode_groups(len(observations.shape))
+        return fit_frame(observations, groups, self.offset, self.scale, whole=self._keeps_rows())
+
+    def _keeps_rows(self):
+        """Whether indices without cells have parameters: as in the papers, and to go on from."""
+        return self.warm_start or not self._is_auto()
+
+    def _is_auto(self):
+        return isinstance(self.init, str) and self.init == "auto"
+
+    def chooses_offset(self):
+        """Whether held-out cells choose the offset."""
+        return self.offset == "auto" and self.draws_to_mean()
+
+    def draws_to_mean(self):
+        """Whether rows that few cells tell of are drawn to the mean row of their mode."""
+        return self._is_auto() and not self._goes_on()
+
+    def drawn(self, factors, counts, strength):
+        """Return the factors as the fit leaves them; from a start that is named, as they are."""
+        return drawn_to_mean(factors, counts, strength) if self._is_auto() else factors
 
     def _kept(self, frame):
         """Return the frame with offset and scale of the fit to go on from, where there is one."""
@@ -189,7 +219,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
                 f"warm_start=True goes on from a fit of shape {self.shape_}, but the data have "
                 f"shape {frame.shape}; give the parameter shape, or set warm_start=False."
             )
-        return frame._replace(offset=self._offset())
+        return frame._replace(offset=self._frame().offset)
 
     def _goes_on(self):
         # A fit that had nothing left to descend on has no scale to keep.
@@ -198,7 +228,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
     def _prunes(self, holds_out):
         """Return whether fits are averaged and pruned on held-out cells."""
         if self.prune == "auto":
-            prune = isinstance(self.init, str) and self.init == "auto" and holds_out
+            prune = self._is_auto() and holds_out
         elif self.prune and not holds_out:
             raise ValueError(
                 "prune=True chooses components on held-out cells, of which there are none: set "
@@ -244,7 +274,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
             loss_curve_=trace["loss"],
             loss_=run.loss,
             n_iter_=max(1, run.recorder.iteration),
-            validation_score_=fitting.validation_score,
+            validation_score_=fitting.verdict and fitting.verdict.score,
             converged_=run.status in ("converged", "held_out"),
             _theta=theta,
             _n_cells=fitting.n_cells,
@@ -252,8 +282,16 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         vars(self).update(attributes)
         fitting.end(attributes)
         self._warn(run)
-        warn_far_predictions(self.factors_, fitting.largest, 4)
         return self
+
+    def _warn_of_fit(self, fitting, observations, single_cells):
+        """Warn of what the fit cannot be trusted in."""
+        error = fitting.verdict.error if fitting.verdict else 0.0
+        if fitting.verdict and single_cells:
+            warn_empty_fibers(observations, 4)
+        if self.converged_:  # else that is the reason
+            warn_nothing_learned(fitting.verdict, 4)
+        self._warn_of_predictions(observations, error, 5)
 
     def _warn(self, run):
         if run.status == "interrupted":

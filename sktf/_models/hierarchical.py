@@ -241,8 +241,8 @@ class HierarchicalCompletion(GradientDescentCompletion):
     def _measures(self, factors):
         return super()._measures(factors) | {"singular_values": stack_padded(_node_values(factors))}
 
-    def _components(self, factors, shape, stored, offset):
-        attributes = super()._components(factors, shape, stored, offset)
+    def _components(self, factors, frame, counts):
+        attributes = super()._components(factors, frame, counts)
         ranks = tuple(count_above(values, self.rank_tol) for values in _node_values(factors))
         return attributes | {"hierarchical_rank_": ranks, "rank_": max(ranks)}
 

@@ -2,15 +2,23 @@
 
 import warnings
 
+import numpy as np
+
 from sktf._cells.identifiability import CompletionWarning
 from sktf._objective.components import far_entry
 
 # Predictions beyond this many times the largest observed value are distrusted.
 _DWARFS = 10
+# So are predictions outside the observed range by this share of it and this many errors.
+_OUTSIDE, _ERRORS = 0.5, 3
+# Values whose range is a smaller share of the largest are alike, and differ by rounding.
+_ALIKE = 1e-6
+# Cells, drawn at random, at which predictions are looked at.
+_N_CELLS = 4096
 
 
 def warn_far_predictions(factors, largest, stacklevel):
-    """Warn where components add up to far more than any observed value asks for.
+    """Warn, and return whether, components add up to far more than any observed value asks for.
 
     Parameters
     ----------
@@ -28,6 +36,57 @@ def warn_far_predictions(factors, largest, stacklevel):
             f"{far[1]:.3g}, but no observed value asks for more than {largest:.3g}. Components "
             "that cancel at the observed cells do not at others: observe more cells, take fewer "
             "components, or stop earlier, on held-out cells.",
+            CompletionWarning,
+            stacklevel + 1,
+        )
+    return far is not None
+
+
+def warn_nothing_learned(verdict, stacklevel):
+    """Warn where held-out cells say that components are of no use, or no more than a mean.
+
+    ``verdict`` is that of the held-out cells, None without any; ``stacklevel`` that of the caller
+    of fit, seen from here.
+    """
+    if verdict is None or verdict.score is None or (verdict.learned and verdict.beats_mean):
+        return
+    than = "their mean" if verdict.learned else "the offset, which is what is predicted"
+    warnings.warn(
+        f"Nothing was learned: the components do not predict held-out cells better than {than} "
+        f"(R^2 {verdict.score:.3f}). Observe more cells, or drop indices with few of them; "
+        'another offset ("additive"), model or number of starts (n_init) may do better.',
+        CompletionWarning,
+        stacklevel + 1,
+    )
+
+
+def warn_wild_predictions(model, values, error, stacklevel):
+    """Warn where cells are predicted far outside the range of the observed values.
+
+    Parameters
+    ----------
+    model : BaseCompletion
+        The fitted estimator.
+    values : ndarray
+        The observed values.
+    error : float
+        How far predictions are off, in units of y.
+    stacklevel : int
+        That of the caller of fit, seen from here.
+    """
+    rng, low, high = np.random.RandomState(0), values.min(), values.max()
+    unit = max(high, -low) or 1.0
+    if high / unit - low / unit < _ALIKE:
+        return
+    cells = [rng.randint(size, size=_N_CELLS) for size in model.shape_]
+    predicted = model._at(np.column_stack(cells))
+    least, largest = predicted.min(), predicted.max()
+    allowed = max(_OUTSIDE * (high / unit - low / unit), _ERRORS * error / unit)
+    if max(low / unit - least / unit, largest / unit - high / unit) > allowed:
+        warnings.warn(
+            f"Some cells are predicted from {least:.3g} to {largest:.3g}, but the observed values "
+            f"go from {low:.3g} to {high:.3g}: few cells tell of these. Observe more cells, or "
+            'bound the predictions with the parameter clip ("range", or two numbers).',
             CompletionWarning,
             stacklevel + 1,
         )

@@ -120,6 +120,7 @@ class DescentParameters(BaseCompletion):
     offset: str | None = "auto"
     scale: bool = True
     handle_unknown: str = "error"
+    clip: str | Sequence[float] | None = None
     rank_tol: float = 0.1
     n_init: int | str = "auto"
     verbose: int = 0

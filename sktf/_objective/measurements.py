@@ -41,6 +41,14 @@ class Measurements(NamedTuple):
         values = self.values / (scale * self.unit) if scale else np.zeros_like(self.values)
         return self._replace(arrays=arrays / self.unit, values=values)
 
+    def n_distinct(self):
+        """Return how many measurements there are."""
+        return len(self.values)
+
+    def row_counts(self, sizes):
+        """Return for each side that all its rows are measured."""
+        return [np.ones(size, int) for size in sizes]
+
 
 def check_measurements(estimator, A, y, sample_weight):
     """Turn the input of ``fit_measurements`` into ``Measurements``."""

@@ -19,7 +19,7 @@ def check(X, shape, groups=MODES):
     X = np.asarray(X)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        warn_under_determined(Observations(X, None, None, shape), groups[: len(shape)], 1)
+        warn_under_determined(Observations(X, None, None, shape), groups[: len(shape)], shape, 1)
     assert [w.category for w in caught] == [CompletionWarning] * len(caught)
     return str(caught[0].message) if caught else None
 

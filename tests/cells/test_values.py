@@ -190,13 +190,3 @@ def test_row_numbers_are_those_of_the_user(small_tensor):
     weights = np.r_[0.0, 0.0, np.ones(len(y) - 2)]
     with pytest.raises(ValueError, match=r"Row 3 of X has index 6 in mode 1, which has size 6"):
         CPCompletion(shape=SHAPE).fit(with_index(X, 6), y, sample_weight=weights)
-
-
-def test_extend_leaves_skipped_indices_at_zero(small_tensor):
-    """An index that was skipped has a row of zeros, so that it predicts the offset."""
-    X, y = small_tensor
-    model = CPCompletion(2, offset="mean", max_iter=50, random_state=0).fit(X, y)
-    model.extend([[9, 0, 0], [9, 1, 1], [9, 2, 3]], [1.0, 2.0, 3.0], mode=0)
-    assert model.shape_ == (10, 6, 5)
-    assert_array_equal(model.factors_[0][7:9], 0)
-    assert_array_equal(model.predict([[7, 0, 0], [8, 1, 1]]), model.offset_)

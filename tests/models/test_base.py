@@ -18,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 @pytest.mark.parametrize("offset", [None, "mean", "additive"])
 def test_unknown_indices_get_the_offset_of_the_known_ones(small_tensor, offset):
-    """handle_unknown="offset": level plus the terms of known modes; known cells as before."""
+    """handle_unknown="mean": level plus the terms of known modes; known cells as before."""
     X, y = small_tensor
     model = CPCompletion(2, offset=offset, max_iter=20, random_state=0).fit(X, y + 1)
     cells = np.array([[1, 2, 3], [7, 2, 3], [10**6, 2, 99], [8, 8, 8]])
@@ -27,7 +27,7 @@ def test_unknown_indices_get_the_offset_of_the_known_ones(small_tensor, offset):
     terms = model.offset_terms_ or [np.zeros(size) for size in SHAPE]
     expected = model.offset_ + np.array([terms[1][2] + terms[2][3], terms[1][2], 0.0])
     known = model.predict(cells[:1])
-    predicted = model.set_params(handle_unknown="offset").predict(cells)
+    predicted = model.set_params(handle_unknown="mean").predict(cells)
     assert_array_equal(predicted[0], known[0])
     assert_allclose(predicted[1:], expected, rtol=1e-12, atol=1e-12)
     assert (offset is None) == (model.offset_ == 0)

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from cases.validation import with_index
-from numpy.testing import assert_array_equal
 
 from sktf import CPCompletion, DeepMatrixCompletion
 
@@ -133,13 +132,3 @@ def test_early_stopping_needs_two_cells(gradient_estimator):
         model.fit([[0, 0]], [1.0])
     with pytest.raises(ValueError, match=message):
         model.fit([[0, 0], [0, 0]], [1.0, 2.0])
-
-
-def test_extend_leaves_skipped_indices_at_zero(small_tensor):
-    """An index that was skipped has a row of zeros, so that it predicts the offset."""
-    X, y = small_tensor
-    model = CPCompletion(2, offset="mean", max_iter=50, random_state=0).fit(X, y)
-    model.extend([[9, 0, 0], [9, 1, 1], [9, 2, 3]], [1.0, 2.0, 3.0], mode=0)
-    assert model.shape_ == (10, 6, 5)
-    assert_array_equal(model.factors_[0][7:9], 0)
-    assert_array_equal(model.predict([[7, 0, 0], [8, 1, 1]]), model.offset_)
