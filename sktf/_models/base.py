@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from sktf._cells.offset import Offset
 from sktf._cells.unfolding import to_cells
 from sktf._cells.validation import check_cells, check_extension
+from sktf._models.pickles import VersionedPickle
 from sktf._models.sklearn_types import BaseEstimator, RegressorMixin
 from sktf._objective import components
 
@@ -21,7 +22,7 @@ _MAX_DENSE = 2**30
 _CHUNK = 2**22
 
 
-class BaseCompletion(RegressorMixin, BaseEstimator, ABC):
+class BaseCompletion(VersionedPickle, RegressorMixin, BaseEstimator, ABC):
     """A tensor completed by components: offset plus ``sum_r prod_n factors_[n][i_n, r]``.
 
     Parameters
