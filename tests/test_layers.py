@@ -25,6 +25,7 @@ ARROWS = {
     "model_selection": {"datasets"},
     "dynamics": {"_cells", "_objective", "_models"},
     "plotting": {"_docs", "_cells", "_objective", "datasets", "metrics"},
+    "_versions": set(),
 }
 # Who may import what, of the packages that not everybody may.
 OWNERS = {
@@ -32,7 +33,7 @@ OWNERS = {
     "tensorly": {"_baselines/tensorly", "_models/base", "datasets/real"},
     "cvxpy": {"_baselines/nuclear"},
     "matplotlib": {"plotting/base", "plotting/trajectory"},
-    "numba": {"_compile", "_objective/kernels", "_objective/lanes", "_objective/cpu"},
+    "numba": {"_compile", "_versions", "_objective/kernels", "_objective/lanes", "_objective/cpu"},
 }
 # Packages that only a function may import: `import sktf.<module>` does without them.
 LAZY = {"torch", "tensorly", "cvxpy", "matplotlib"}
