@@ -1,7 +1,7 @@
 """How the documentation is built: ``make docs``, offline where ``SKTF_DOCS_OFFLINE`` is set."""
 
 import os
-from inspect import getdoc, isclass, isfunction
+from inspect import getdoc, isclass, isfunction, ismodule
 from pathlib import Path
 
 # Before numpy is imported: scripts of the gallery run side by side, each on one thread.
@@ -123,7 +123,7 @@ def is_of(value, package):
 def reference():
     """Return the page of all public names, taken from the package so that none is forgotten."""
     names = {name: getattr(sktf, name) for name in sktf.__all__}
-    modules = {name: value for name, value in names.items() if not isclass(value)}
+    modules = {name: value for name, value in names.items() if ismodule(value)}
     sections = {"sktf": (sktf, [name for name in names if name not in modules])}
     for name, module in modules.items():
         sections[f"sktf.{name}"] = (module, public_names(module))

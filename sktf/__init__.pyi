@@ -8,6 +8,7 @@ from ._models.deep_cp import DeepCPCompletion
 from ._models.deep_matrix import DeepMatrixCompletion
 from ._models.deep_tucker import DeepTuckerCompletion
 from ._models.hierarchical import HierarchicalCompletion
+from ._versions import show_versions
 
 __all__ = [
     "CPALSCompletion",
@@ -24,6 +25,7 @@ __all__ = [
     "metrics",
     "model_selection",
     "plotting",
+    "show_versions",
 ]
 
 __version__: str

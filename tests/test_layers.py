@@ -13,8 +13,9 @@ FOLDER = Path(sktf.__file__).parent
 # What each folder, or module at the top, may import of the others.
 ARROWS = {
     "_docs": set(),
-    "_cells": set(),
-    "_objective": {"_cells"},
+    "_compile": set(),
+    "_cells": {"_compile"},
+    "_objective": {"_compile", "_cells"},
     "_descent": {"_objective"},
     "_models": {"_docs", "_cells", "_objective", "_descent"},
     "_averages": {"_docs", "_cells", "_models"},
@@ -24,6 +25,7 @@ ARROWS = {
     "model_selection": {"datasets"},
     "dynamics": {"_cells", "_objective", "_models"},
     "plotting": {"_docs", "_cells", "_objective", "datasets", "metrics"},
+    "_versions": set(),
 }
 # Who may import what, of the packages that not everybody may.
 OWNERS = {
@@ -31,7 +33,7 @@ OWNERS = {
     "tensorly": {"_baselines/tensorly", "_models/export", "datasets/real"},
     "cvxpy": {"_baselines/nuclear"},
     "matplotlib": {"plotting/base", "plotting/trajectory"},
-    "numba": {"_cells/sorting", "_objective/kernels", "_objective/lanes", "_objective/cpu"},
+    "numba": {"_compile", "_versions", "_objective/kernels", "_objective/lanes", "_objective/cpu"},
 }
 # Packages that only a function may import: `import sktf.<module>` does without them.
 LAZY = {"torch", "tensorly", "cvxpy", "matplotlib"}

@@ -19,6 +19,7 @@ from sktf._cells.identifiability import CompletionWarning
 from sktf._docs import documented
 from sktf._models.base import BaseCompletion
 from sktf._models.cp import CPCompletion
+from sktf._models.pickles import VersionedPickle
 from sktf._models.sklearn_types import (
     BaseEstimator,
     MetaEstimatorMixin,
@@ -35,7 +36,7 @@ _AGREEMENT = 0.5
 
 @documented(BaseCompletion)
 @dataclass(eq=False, repr=False)
-class CompletionEnsemble(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
+class CompletionEnsemble(VersionedPickle, MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     """Average of fits that differ in their starts and in the cells they hold out.
 
     One start may end in a spurious solution, one split may stop too early; the mean of several

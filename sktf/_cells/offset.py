@@ -6,6 +6,8 @@ import numpy as np
 from scipy.sparse import csr_array, diags_array
 from scipy.sparse.linalg import lsqr
 
+from sktf._cells.sorting import cell_numbers
+
 # "auto" takes the mean off where it exceeds this many standard deviations: a component that holds
 # such a level has converged, relative to it, before the rest is worth a step. Below, components
 # hold it as well as an offset does, and one that multiplies needs it.
@@ -52,20 +54,22 @@ def fit_offset(observations, kind, scale):
     return Offset(float(unit * level), tuple(unit * term for term in terms), rms)
 
 
-def _additive_terms(observations, values, ridge=1.0):
+def _additive_terms(observations, values):
     """Ridge regression of values on one indicator per index of each mode.
 
-    Minimizes ``sum_e w_e (values_e - sum_n b_n[i_n])^2 + ridge * |b|^2``: an index seen m times
-    keeps about ``m / (m + ridge)`` of its mean.
+    Minimizes ``sum_e w_e (values_e - sum_n b_n[i_n])^2 + ridge * |b|^2``, where ``ridge`` is the
+    weight of a mean cell: the sum of all weights over the number of distinct cells. It is 1
+    without weights and repeated cells, and an index seen m times keeps about ``m / (m + 1)`` of
+    its mean. It has the unit of the weights, so that the unit changes nothing; and a row of weight
+    k and the same row k times add the same to the sum and are one cell, so that they are alike.
     """
     coords, _, weights, shape = observations
+    ridge = weights.sum() / (cell_numbers(observations).max() + 1)
     starts = np.concatenate([[0], np.cumsum(shape)])
     n_observed, order = coords.shape
     columns = (coords + starts[:-1]).ravel()
     indptr = np.arange(0, n_observed * order + 1, order)
     design = csr_array((np.ones(columns.size), columns, indptr), shape=(n_observed, starts[-1]))
-    root = np.sqrt(weights)
-    terms = lsqr(
-        diags_array(root) @ design, root * values, damp=np.sqrt(ridge), atol=1e-12, btol=1e-12
-    )[0]
+    root = np.sqrt(weights / ridge)
+    terms = lsqr(diags_array(root) @ design, root * values, damp=1.0, atol=1e-12, btol=1e-12)[0]
     return tuple(np.split(terms, starts[1:-1]))

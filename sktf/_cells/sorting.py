@@ -1,7 +1,8 @@
 """Sorting and numbering rows of whole numbers, in linear time."""
 
 import numpy as np
-from numba import njit
+
+from sktf._compile import compiled
 
 
 def cell_numbers(observations):
@@ -23,7 +24,7 @@ def row_numbers(table):
     return numbers
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def sort_pass(keys, n_keys, sequence):
     """Return ``sequence`` sorted stably by ``keys[sequence]``, whole numbers below ``n_keys``.
 

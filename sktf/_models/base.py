@@ -17,6 +17,7 @@ from sktf._cells.unfolding import is_large, side_sizes, to_cells
 from sktf._cells.validation import check_cells, check_extension, check_mode
 from sktf._models.export import cp_tensor, offset_components
 from sktf._models.honesty import warn_far_predictions, warn_wild_predictions
+from sktf._models.pickles import VersionedPickle
 from sktf._models.rows import with_mean_row
 from sktf._models.sklearn_types import BaseEstimator, RegressorMixin
 from sktf._objective import components
@@ -27,7 +28,7 @@ _MAX_DENSE = 2**30
 _CHUNK = 2**22
 
 
-class BaseCompletion(RegressorMixin, BaseEstimator, ABC):
+class BaseCompletion(VersionedPickle, RegressorMixin, BaseEstimator, ABC):
     """A tensor completed by components: offset plus ``sum_r prod_n factors_[n][i_n, r]``.
 
     Parameters

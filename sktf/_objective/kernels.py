@@ -14,6 +14,8 @@ from math import inf, sqrt
 import numpy as np
 from numba import config, njit
 
+from sktf._compile import compiled
+from sktf._objective import lanes
 from sktf._objective.lanes import LINE, SUMS, load, plus_product, spread, store, total
 
 # Cells that are predicted at once.
@@ -84,7 +86,7 @@ def _update(tails, start, stop, head, slopes, line, n_lines, F, G, prefix, flow)
     return line
 
 
-@njit(nogil=True, cache=True, fastmath=set(SUMS))
+@compiled(lanes, fastmath=set(SUMS))
 def cp_pass(heads, edges, tails, values, weights, delta, F, G):
     """Add the gradient at stacked factors F to G; return the loss.
 
@@ -116,7 +118,7 @@ def cp_pass(heads, edges, tails, values, weights, delta, F, G):
     return loss
 
 
-@njit(nogil=True, cache=True, fastmath=set(SUMS))
+@compiled(lanes, fastmath=set(SUMS))
 def cp_predict(heads, edges, tails, F, predicted):
     """Write ``sum_r prod_n F[row_en, r]`` of every cell e."""
     last, shared = heads.shape[1], 0
@@ -151,10 +153,10 @@ def cp_predict_numpy(heads, edges, tails, F, predicted):
 
 # For debuggers and coverage: vectors exist in compiled code only.
 if config.DISABLE_JIT:  # type: ignore[attr-defined]
-    cp_pass, cp_predict = cp_pass_numpy, cp_predict_numpy  # type: ignore[assignment]
+    cp_pass, cp_predict = cp_pass_numpy, cp_predict_numpy
 
 
-@njit(nogil=True, cache=True, fastmath=set(SUMS))
+@compiled(lanes, fastmath=set(SUMS))
 def _squares(F, gradients, per_entry, per_slope):
     """Squared lengths of the gradient, of its change and of F, each in units of its own."""
     square, change, size = 0.0, 0.0, 0.0
@@ -166,7 +168,7 @@ def _squares(F, gradients, per_entry, per_slope):
     return square, change, size
 
 
-@njit(nogil=True, cache=True)
+@compiled(lanes)
 def _lengths(F, gradients):
     """Lengths of the gradient, of its change and of F; no square over- or underflows."""
     square, change, size = _squares(F, gradients, 1.0, 1.0)
@@ -179,7 +181,7 @@ def _lengths(F, gradients):
     return steepest * sqrt(square), steepest * sqrt(change), peak * sqrt(size)
 
 
-@njit(nogil=True, cache=True, fastmath=set(SUMS))
+@compiled(lanes, fastmath=set(SUMS))
 def _move(F, gradients, eta):
     """Take a step; the gradient becomes the one before, and zeros take its place."""
     for row in range(F.shape[0]):
@@ -189,7 +191,7 @@ def _move(F, gradients, eta):
             gradients[0, row, r] = 0
 
 
-@njit(nogil=True, cache=True)
+@compiled(lanes)
 def cp_walk(n_steps, cells, delta, F, gradients, rule, state, tol):
     """Take up to ``n_steps`` steps of ``Adaptive``, as ``Walk.go`` does.
 

@@ -1,7 +1,4 @@
-"""Rows of factors as vectors in compiled code: whole cache lines are loaded and stored at once.
-
-The disk cache of numba watches ``kernels.py`` alone: after a change here, empty ``__pycache__``.
-"""
+"""Rows of factors as vectors in compiled code: whole cache lines are loaded and stored at once."""
 
 import numpy as np
 from llvmlite import ir

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 
 from sktf import CPCompletion
 from sktf._cells.offset import Offset, fit_offset
 from sktf._cells.validation import Observations
-from sktf.datasets import make_low_rank, sample_entries
+from sktf.datasets import make_low_rank, make_ratings, sample_entries
 
 SHAPE = (6, 4, 5)
 # The additive terms come from an iterative solver that stops at six digits of its residuals.
@@ -23,9 +24,10 @@ def observe(n_observed=50, seed=0, weights=None):
     return Observations(coords, values, weights, SHAPE)
 
 
-def dense_ridge(observations, ridge=1.0):
+def dense_ridge(observations):
     """Level and terms by the normal equations of a dense one-hot design."""
     coords, values, weights, shape = observations
+    ridge = weights.sum() / len(np.unique(coords, axis=0))
     level = weights @ values / weights.sum()
     design = np.hstack([np.eye(size)[coords[:, n]] for n, size in enumerate(shape)])
     gram = design.T @ (weights[:, None] * design) + ridge * np.eye(sum(shape))
@@ -46,13 +48,51 @@ def test_additive_terms_are_those_of_dense_ridge():
 
 
 def test_an_index_seen_often_keeps_more_of_its_mean():
-    """With one mode, m rows of an index keep exactly ``m / (m + 1)`` of their mean."""
+    """With one mode, m rows keep ``m / (m + ridge)`` of their mean; here a cell has 13 / 3 rows."""
     coords = np.repeat([0, 1, 2], [1, 3, 9])[:, None]
     values = np.repeat([2.0, -1.0, 0.5], [1, 3, 9])
     observations = Observations(coords, values, np.ones(13), (3,))
     offset = fit_offset(observations, "additive", False)
     above = np.array([2.0, -1.0, 0.5]) - values.mean()
-    np.testing.assert_allclose(offset.terms[0], above * np.array([1 / 2, 3 / 4, 9 / 10]), **SOLVED)
+    kept = np.array([3 / 16, 9 / 22, 27 / 40])
+    np.testing.assert_allclose(offset.terms[0], above * kept, **SOLVED)
+
+
+def test_without_weights_and_repeated_cells_the_ridge_is_one():
+    """An index that is seen in one cell alone keeps half of what the other terms leave."""
+    coords = np.array([[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [2, 0]])
+    values = np.array([1.0, -2.0, 3.0, 0.5, 4.0, -1.0])
+    observations = Observations(coords, values, np.ones(6), (3, 3))
+    rows, columns = fit_offset(observations, "additive", False).terms
+    np.testing.assert_allclose(rows[2], (-1.0 - values.mean() - columns[0]) / 2, **SOLVED)
+    np.testing.assert_allclose(columns[2], (3.0 - values.mean() - rows[0]) / 2, **SOLVED)
+
+
+@pytest.mark.parametrize("unit", [1e-2, 1 / 50, 3.7, 1e6, 1e-200, 1e200])
+@pytest.mark.parametrize("weights", [None, np.ones(50)], ids=["random", "equal"])
+def test_the_unit_of_the_weights_changes_nothing(weights, unit):
+    """Weights that sum to one, and inverse variances in any unit."""
+    first = observe(weights=weights)
+    second = first._replace(weights=unit * first.weights)
+    first, second = fit_offset(first, "additive", True), fit_offset(second, "additive", True)
+    np.testing.assert_allclose([second.level, second.scale], [first.level, first.scale], rtol=1e-10)
+    for term, expected in zip(second.terms, first.terms, strict=True):
+        np.testing.assert_allclose(term, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_a_fit_does_not_depend_on_the_unit_of_the_weights():
+    """Predictions of cells not seen, from ratings whose users and films differ in their means."""
+    X, y, shape = make_ratings(40, 45, 400, random_state=4)
+    weights = np.random.default_rng(4).uniform(0.2, 5, 300)
+    settings = {"offset": "additive", "shape": shape, "early_stopping": False, "random_state": 0}
+    predicted = []
+    for unit in 1, 1e-2, 1 / 300, 1e6:
+        model = CPCompletion(2, n_init=1, max_iter=20, tol=0, **settings)
+        with pytest.warns(ConvergenceWarning):
+            model.fit(X[:300], y[:300], sample_weight=unit * weights)
+        predicted.append(model.predict(X[300:]))
+    # Products with the unit are rounded, and the rounding grows in twenty steps.
+    np.testing.assert_allclose(predicted[1:], np.broadcast_to(predicted[0], (3, 100)), rtol=1e-6)
 
 
 @pytest.mark.parametrize("unit", [1e-9, 1.0, -1e9])
