@@ -6,7 +6,7 @@ import numpy as np
 from scipy.sparse import csr_array, diags_array
 from scipy.sparse.linalg import lsqr
 
-from sktf._cells.sorting import cell_numbers
+from sktf._cells.unfolding import find_sides, to_cells
 
 # "auto" takes the mean off where it exceeds this many standard deviations: a component that holds
 # such a level has converged, relative to it, before the rest is worth a step. Below, components
@@ -64,12 +64,19 @@ def _additive_terms(observations, values):
     k and the same row k times add the same to the sum and are one cell, so that they are alike.
     """
     coords, _, weights, shape = observations
-    ridge = weights.sum() / (cell_numbers(observations).max() + 1)
-    starts = np.concatenate([[0], np.cumsum(shape)])
-    n_observed, order = coords.shape
-    columns = (coords + starts[:-1]).ravel()
+    ridge, groups = (
+        weights.sum() / observations.n_distinct(),
+        [(mode,) for mode in range(len(shape))],
+    )
+    sizes, stored = find_sides(coords, shape, groups)  # indices without cells have terms 0
+    cells, (n_observed, order) = to_cells(coords, shape, tuple(groups), stored), coords.shape
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    columns = (cells + starts[:-1]).ravel()
     indptr = np.arange(0, n_observed * order + 1, order)
     design = csr_array((np.ones(columns.size), columns, indptr), shape=(n_observed, starts[-1]))
     root = np.sqrt(weights / ridge)
-    terms = lsqr(diags_array(root) @ design, root * values, damp=1.0, atol=1e-12, btol=1e-12)[0]
-    return tuple(np.split(terms, starts[1:-1]))
+    found = lsqr(diags_array(root) @ design, root * values, damp=1.0, atol=1e-12, btol=1e-12)[0]
+    terms = tuple(np.zeros(size) for size in shape)
+    for term, seen, part in zip(terms, stored, np.split(found, starts[1:-1]), strict=True):
+        term[slice(None) if seen is None else seen] = part
+    return terms

@@ -16,9 +16,10 @@ from sktf._cells.offset import Offset
 from sktf._cells.unfolding import is_large, side_sizes, to_cells
 from sktf._cells.validation import check_cells, check_extension, check_mode
 from sktf._models.export import cp_tensor, offset_components
+from sktf._models.extension import solve_rows, with_terms
 from sktf._models.honesty import warn_far_predictions, warn_wild_predictions
 from sktf._models.pickles import VersionedPickle
-from sktf._models.rows import with_mean_row
+from sktf._models.rows import variance_of_unseen, with_mean_row
 from sktf._models.sklearn_types import BaseEstimator, RegressorMixin
 from sktf._objective import components
 
@@ -226,6 +227,17 @@ class BaseCompletion(VersionedPickle, RegressorMixin, BaseEstimator, ABC):
         check_is_fitted(self)
         return self._at(*check_cells(self, X, self.shape_, self.handle_unknown))
 
+    def _variance_of_unseen(self, X):
+        """Return the variance of cells that have an index without cells, among its others."""
+        coords, known = check_cells(self, X, self.shape_, self.handle_unknown)
+        frame = self._frame()
+        cells = to_cells(coords, frame.shape, frame.groups, frame.stored, known)
+        variance = variance_of_unseen(self._rows, self._counts, cells)
+        for mode, term in enumerate(self.offset_terms_):
+            side = next(n for n, group in enumerate(frame.groups) if mode in group)
+            variance[cells[:, side] == frame.sizes[side]] += np.var(term)
+        return variance
+
     def to_dense(self) -> np.ndarray:
         """Return the completed tensor.
 
@@ -319,7 +331,8 @@ class BaseCompletion(VersionedPickle, RegressorMixin, BaseEstimator, ABC):
         had = had if self._stored[side] is None else self._stored[side][had]
         coords, values, size = check_extension(self, X, y, mode, self.shape_, had)
         new, which = np.unique(coords[:, mode], return_inverse=True)
-        rows, terms = self._solve_rows(coords, values, mode, which)
+        told = coords, values, which, self.rank_tol
+        rows, terms = solve_rows(self._rows, frame, mode, *told)
         factors = [rows[:-1] for rows in self._rows]
         counts, stored, shape = [*self._counts], [*self._stored], list(self.shape_)
         shape[mode] = size
@@ -330,45 +343,11 @@ class BaseCompletion(VersionedPickle, RegressorMixin, BaseEstimator, ABC):
         factors[side] = np.concatenate([factors[side][kept], rows])[order]
         counts[side] = np.concatenate([counts[side][kept], np.bincount(which)])[order]
         stored[side] = None if len(indices) == size else indices[order]
-        offset = _grown(frame.offset, mode, new, terms, size)
+        offset = with_terms(frame.offset, mode, new, terms, size)
         frame = frame._replace(shape=tuple(shape), stored=stored, offset=offset)
         vars(self).update(self._components(factors, frame, counts))
         vars(self).pop("_theta", None)  # it does not describe the grown model
         return self
-
-    def _solve_rows(self, coords, values, mode, which):
-        """Return a factor row and an additive term for each number in ``which``."""
-        frame, known = self._frame(), np.arange(len(self.shape_)) != mode
-        known = np.broadcast_to(known, coords.shape)
-        coords = np.where(known, coords, 0)
-        cells = to_cells(coords, frame.shape, frame.groups, frame.stored, known)
-        side = frame.groups.index((mode,))
-        design = np.ones((len(coords), self._rows[0].shape[1]))
-        for n, rows in enumerate(self._rows):
-            if n != side:
-                design *= rows[cells[:, n]]
-        mean = self._rows[side][-1]
-        left = values - frame.offset.at(coords, known) - design @ mean
-        if self.offset_terms_:
-            design = np.column_stack([design, np.full(len(design), self.scale_ or 1.0)])
-        solved = np.array(
-            [
-                np.linalg.lstsq(design[which == row], left[which == row], rcond=self.rank_tol)[0]
-                for row in range(which.max() + 1)
-            ]
-        )
-        terms = (self.scale_ or 1.0) * solved[:, len(mean) :].sum(axis=1)
-        return mean + solved[:, : len(mean)], terms
-
-
-def _grown(offset, mode, new, terms, size):
-    """Return the offset with additive terms for new indices of a mode, where it has any."""
-    if not offset.terms:
-        return offset
-    grown = list(offset.terms)
-    grown[mode] = np.pad(grown[mode], (0, size - len(grown[mode])))
-    grown[mode][new] = terms
-    return offset._replace(terms=tuple(grown))
 
 
 def _at_all(rows, seen, size):

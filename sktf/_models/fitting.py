@@ -54,7 +54,7 @@ class Fitting:
         self.factorization = estimator._factorization(frame.sizes, self.n_cells)
         self._check_size()
         self._asked = Measures(estimator.measures)
-        self.counts, self.strength, self.verdict = training.row_counts(frame.sizes), 0.0, None
+        self.counts, self.strength, self.verdict = self._row_counts(training), 0.0, None
         largest = float(np.abs(training.values).max())
         self.largest = frame.offset.scale * largest
         losses = estimator._losses()
@@ -76,6 +76,12 @@ class Fitting:
             n_threads=1 if told or estimator.measures else n_descents(objective, step),
             halt=Event(),
         )
+
+    def _row_counts(self, cells):
+        """Return how many cells each row has, with those of the fits that this one goes on from."""
+        counts = cells.row_counts(self.frame.sizes)
+        before = self.estimator._counts if self.estimator._goes_on() else [0] * len(counts)
+        return [now + earlier for now, earlier in zip(counts, before, strict=True)]
 
     def _can_prune(self):
         can = self.factorization.most_components > 0
@@ -247,7 +253,7 @@ class Fitting:
         if not self.learned:
             return self._end_at_offset(everything, run)
         cells = everything.seen_by(frame)
-        self.counts = cells.row_counts(frame.sizes)
+        self.counts = self._row_counts(cells)
         training = self._objective(cells, self.problem.losses[-1])
         with one_blas_thread():
             run = refit(self.problem._replace(training=training, held_out=None), run)

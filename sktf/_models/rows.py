@@ -36,3 +36,20 @@ def choose_strength(factors, counts, terms):
     least, strength = min(tried, key=lambda pair: pair[0].sum())
     gain = plain - least
     return strength if gain.sum() > np.sqrt(len(gain)) * gain.std() else 0.0
+
+
+def variance_of_unseen(rows, counts, cells):
+    """Return the variance of what the other rows of a mode predict, where its mean row is read.
+
+    That of ``d . f`` over the rows f that have cells, d the product of what the other modes read.
+    """
+    variance = np.zeros(len(cells))
+    for side, (factor, count) in enumerate(zip(rows, counts, strict=True)):
+        at = np.flatnonzero(cells[:, side] == len(count))
+        others = np.ones((len(at), factor.shape[1]))
+        for n, other in enumerate(rows):
+            if n != side:
+                others *= other[cells[at, n]]
+        seen = factor[:-1][count > 0]
+        variance[at] += ((others @ (seen - factor[-1]).T) ** 2).mean(axis=1)
+    return variance
