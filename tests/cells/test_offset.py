@@ -109,6 +109,7 @@ def test_auto_takes_off_a_mean_of_ten_deviations(level, kind, unit):
     assert fit_offset(observations, "auto", True) == fit_offset(observations, kind, True)
 
 
+@pytest.mark.filterwarnings("ignore:Nothing was learned:sktf.CompletionWarning")
 def test_auto_finds_the_signal_under_a_level():
     """A descent that must hold 1e4 in its components ends before it sees values of size 1."""
     tensor, _ = make_low_rank((12, 11, 10), 2, random_state=0)

@@ -22,8 +22,8 @@ def test_unfolding_is_transpose_and_reshape(rows):
     matrix = tensor.transpose([*groups[0], *groups[1]]).reshape(n_rows, -1)
     coords = all_cells(SHAPE)
     sizes, stored = find_sides(coords, SHAPE, groups)
-    cells, found = to_cells(coords, SHAPE, groups, stored)
-    assert sizes == matrix.shape and stored == [None, None] and found.all()
+    cells = to_cells(coords, SHAPE, groups, stored)
+    assert sizes == matrix.shape and stored == [None, None]
     np.testing.assert_array_equal(matrix[tuple(cells.T)], tensor[tuple(coords.T)])
 
 
@@ -31,7 +31,7 @@ def test_modes_of_their_own_stay_as_they_are():
     """One mode per side: cells are coordinates."""
     coords, groups = all_cells(SHAPE), tuple((mode,) for mode in range(4))
     sizes, stored = find_sides(coords, SHAPE, groups)
-    np.testing.assert_array_equal(to_cells(coords, SHAPE, groups, stored)[0], coords)
+    np.testing.assert_array_equal(to_cells(coords, SHAPE, groups, stored), coords)
     assert sizes == SHAPE
 
 
@@ -41,24 +41,37 @@ def test_a_large_side_of_several_modes_stores_what_was_observed(monkeypatch):
     groups, rng = ((0, 2), (1, 3)), np.random.default_rng(0)
     combos = np.array([[2, 4], [0, 1], [1, 3]])
     observed = np.column_stack([combos, rng.integers(0, 2, (3, 2))])[:, [0, 2, 1, 3]]
-    sizes, stored = find_sides(observed, SHAPE, groups)
+    sizes, stored = find_sides(observed, SHAPE, groups, whole=True)
     assert sizes == (3, 8)
     np.testing.assert_array_equal(stored[0], np.sort(np.ravel_multi_index(tuple(combos.T), (3, 5))))
     assert stored[1] is None
-    cells, found = to_cells(observed, SHAPE, groups, stored)
+    cells = to_cells(observed, SHAPE, groups, stored)
     np.testing.assert_array_equal(cells[:, 0], [2, 0, 1])
-    assert found.all()
-    cells, found = to_cells(all_cells(SHAPE), SHAPE, groups, stored)
+    cells = to_cells(all_cells(SHAPE), SHAPE, groups, stored)
     expected = [(i, k) in {(2, 4), (0, 1), (1, 3)} for i, _, k, _ in all_cells(SHAPE)]
-    np.testing.assert_array_equal(found, expected)
-    assert cells.min() >= 0 and cells[:, 0].max() < 3
+    np.testing.assert_array_equal(cells[:, 0] < 3, expected)
+    assert cells.min() >= 0 and cells[:, 0].max() == 3
 
 
-def test_a_large_side_of_one_mode_keeps_all_its_rows(monkeypatch):
-    """A mode's index is its row, however large the mode: rows can be extended."""
+def test_rows_are_those_of_the_indices_that_occur(monkeypatch):
+    """All of a mode where that is asked for, however large the mode is."""
     monkeypatch.setattr(unfolding, "_MOST_ROWS", 10)
-    sizes, stored = find_sides(np.array([[11, 0]]), (12, 3), ((0,), (1,)))
-    assert sizes == (12, 3) and stored == [None, None]
+    coords, groups = np.array([[11, 0], [4, 1], [11, 2]]), ((0,), (1,))
+    sizes, stored = find_sides(coords, (12, 3), groups)
+    assert sizes == (2, 3) and stored[0].tolist() == [4, 11] and stored[1] is None
+    cells = to_cells(np.array([[4, 2], [11, 0], [5, 1]]), (12, 3), groups, stored)
+    assert cells.tolist() == [[0, 2], [1, 0], [2, 1]]
+    assert find_sides(coords, (12, 3), groups, whole=True) == ((12, 3), [None, None])
+
+
+def test_what_is_not_known_reads_one_past_the_last_row():
+    """Whether or not every index has a row."""
+    coords, groups = np.array([[0, 0], [1, 2], [1, 1]]), ((0,), (1,))
+    known = np.array([[True, False], [True, True], [False, True]])
+    cells = to_cells(coords, (2, 3), groups, [None, None], known)
+    assert cells.tolist() == [[0, 3], [1, 2], [2, 1]]
+    side = to_cells(coords, (2, 3), ((0, 1), ()), [None, None], known)
+    assert side.tolist() == [[6, 0], [5, 0], [6, 0]]
 
 
 def test_huge_sides_are_numbered_exactly():
@@ -67,12 +80,11 @@ def test_huge_sides_are_numbered_exactly():
     top = 10**6 - 1
     coords = np.array([[top, top, top, 0], [top, top, top - 1, 1], [top, 0, 0, 2], [0, 0, 0, 3]])
     sizes, stored = find_sides(coords, shape, groups)
-    assert sizes == (4, 7)
+    assert sizes == (4, 4) and stored[1].tolist() == [0, 1, 2, 3]
     python = sorted((i * 10**6 + j) * 10**6 + k for i, j, k, _ in coords.tolist())
     assert stored[0].tolist() == python
-    cells, found = to_cells(coords, shape, groups, stored)
+    cells = to_cells(coords, shape, groups, stored)
     np.testing.assert_array_equal(cells[:, 0], [3, 2, 1, 0])
-    assert found.all()
     assert not to_cells(np.array([[top, top, top - 2, 0]]), shape, groups, stored)[1].any()
 
 

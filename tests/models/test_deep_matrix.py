@@ -245,7 +245,7 @@ def test_row_modes_fit_the_matrix_that_reshape_makes(row_modes):
     position = np.empty((tensor.size, 2), int)
     position[numbers.ravel()] = np.argwhere(np.ones(numbers.shape, bool))
     y = tensor.ravel()[chosen]
-    options = {"depth": 2, "random_state": 0, "early_stopping": True}
+    options = {"depth": 2, "offset": None, "random_state": 0, "early_stopping": True}
     unfolded = DeepMatrixCompletion(row_modes=row_modes, shape=shape, **options).fit(X, y)
     flat = DeepMatrixCompletion(shape=numbers.shape, **options).fit(position[chosen], y)
     expected = flat.to_dense()
