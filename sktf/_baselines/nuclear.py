@@ -111,7 +111,7 @@ class NuclearNormCompletion(BaseCompletion):
         return matrix_groups(self.row_modes, order)
 
     @checks_parameters()
-    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None) -> Self:
+    def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None) -> Self:
         observations = distinct_cells(check_observations(self, X, y, sample_weight, self.shape))
         check_held_out(self, X_val, y_val, observations.shape)
         observations = observations._replace(weights=np.ones(len(observations.values)))
