@@ -9,6 +9,8 @@ from sklearn.model_selection import BaseCrossValidator, KFold
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 from sklearn.utils import check_random_state
 
+from sktf._cells.complaints import about_rows, explained
+from sktf._cells.validation import check_rows
 from sktf.datasets.sampling import entry_groups
 
 __all__ = ["BlockKFold", "CellKFold", "FiberKFold"]
@@ -30,17 +32,34 @@ class _GroupedKFold(BaseCrossValidator):
 
     get_n_splits = KFold.get_n_splits
 
+    def split(self, X, y=None, groups=None):
+        """Deal the rows of X to the folds.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_observed, n_modes)
+            Whole-number indices, or labels.
+        y, groups : object
+            Not used.
+
+        Yields
+        ------
+        train, test : ndarray
+            Row numbers of each fold.
+        """
+        return super().split(_index_table(X), y, groups)
+
     def _iter_test_indices(self, X=None, y=None, groups=None):
-        table, grouping = _index_table(X), {"mode": self.mode, "block_shape": self.block_shape}
-        labels = entry_groups(table, pattern=self._pattern, **grouping)
+        grouping = {"mode": self.mode, "block_shape": self.block_shape}
+        labels = entry_groups(X, pattern=self._pattern, **grouping)
         n_groups = int(labels.max(initial=-1)) + 1
         if n_groups < self.n_splits:
             raise ValueError(
-                f"n_splits={self.n_splits}, but the {len(table)} rows of X make only {n_groups} "
+                f"n_splits={self.n_splits}, but the {len(X)} rows of X make only {n_groups} "
                 "group(s) that are held out whole; lower n_splits, or choose smaller groups."
             )
         folds = _deal(labels, self.n_splits, check_random_state(self.random_state))
-        folds = _spread(folds, _membership(table, labels), self.n_splits)[labels]
+        folds = _spread(folds, _membership(X, labels), self.n_splits)[labels]
         for fold in range(self.n_splits):
             yield np.flatnonzero(folds == fold)
 
@@ -49,13 +68,14 @@ def _index_table(X):
     """Return X as whole numbers; in columns of labels those that ``OrdinalEncoder`` gives them."""
     table = np.asarray(X)
     if table.dtype.kind in "iu":
-        return table
-    numbers = OrdinalEncoder(dtype=np.int64).fit_transform(X)
+        return check_rows("split", table)
+    with explained(about_rows, "X", X):
+        numbers = OrdinalEncoder().fit_transform(X)  # NaN where a label is missing
     for mode, column in enumerate(table.T):
         column = np.array(column.tolist())  # in its own type, not that of a mixed table
         if column.dtype.kind in "iuf" and np.array_equal(column, np.trunc(column)):
             numbers[:, mode] = column
-    return numbers
+    return check_rows("split", numbers)
 
 
 def _deal(labels, n_folds, rng):

@@ -22,7 +22,7 @@ ARROWS = {
     "_baselines": {"_docs", "_cells", "_objective", "_models"},
     "datasets": {"_docs", "_cells"},
     "metrics": {"_cells", "_objective", "_baselines", "datasets"},
-    "model_selection": {"datasets"},
+    "model_selection": {"_cells", "datasets"},
     "dynamics": {"_cells", "_objective", "_models"},
     "plotting": {"_docs", "_cells", "_objective", "datasets", "metrics"},
     "_versions": set(),

@@ -130,7 +130,7 @@ class CompletionEnsemble(VersionedPickle, MetaEstimatorMixin, RegressorMixin, Ba
         return CPCompletion() if self.estimator is None else self.estimator
 
     @checks_parameters(skip_nested=False)
-    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None) -> Self:
+    def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None) -> Self:
         """Fit the members to the observed cells.
 
         Parameters

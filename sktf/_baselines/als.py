@@ -143,7 +143,7 @@ class CPALSCompletion(BaseCompletion):
     }
 
     @checks_parameters()
-    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None) -> Self:
+    def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None) -> Self:
         observations = distinct_cells(check_observations(self, X, y, sample_weight, self.shape))
         given = check_held_out(self, X_val, y_val, observations.shape)
         bounds = check_clip(self.clip, observations.values)

@@ -32,7 +32,8 @@ class NuclearNormCompletion(BaseCompletion):
 
     Minimizes the sum of the singular values of the matrix such that
     ``|W_ij - y_ij| <= epsilon * RMS(y)`` at the observed cells. Tensors of any order are unfolded
-    by ``row_modes``. Needs cvxpy, or ``fit`` raises an ImportError: ``pip install sktf[nuclear]``.
+    by ``row_modes``. Needs cvxpy, without which ``fit`` raises an ImportError:
+    ``pip install "sktf[nuclear]"``.
 
     Parameters
     ----------
@@ -113,7 +114,7 @@ class NuclearNormCompletion(BaseCompletion):
         return matrix_groups(self.row_modes, order)
 
     @checks_parameters()
-    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None) -> Self:
+    def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None) -> Self:
         observations = distinct_cells(check_observations(self, X, y, sample_weight, self.shape))
         check_held_out(self, X_val, y_val, observations.shape)
         observations = observations._replace(weights=np.ones(len(observations.values)))
@@ -174,7 +175,7 @@ def least_nuclear_norm(sizes, rows, columns, values, epsilon, tol, max_iter):
         import cvxpy
     except ImportError as error:
         raise ImportError(
-            "NuclearNormCompletion needs cvxpy with SCS: pip install sktf[nuclear]"
+            'NuclearNormCompletion needs cvxpy with SCS: pip install "sktf[nuclear]".'
         ) from error
     matrix = cvxpy.Variable(sizes)
     near = cvxpy.abs(matrix[rows, columns] - values) <= epsilon

@@ -1,14 +1,18 @@
 """The only module that reads a user's X and y: arrays in, trusted coordinates out."""
 
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.utils.validation import _check_sample_weight, check_non_negative, validate_data
+from sklearn.utils import check_array, check_X_y
+from sklearn.utils.validation import _check_sample_weight, validate_data
 
+from sktf._cells.complaints import about_rows, explained
 from sktf._cells.sorting import cell_numbers
 
-MAX_INDEX = 2**31 - 2
 MAX_ROWS = 2**27
+# Largest dense array that is made of entries, in cells.
+MAX_DENSE = 2**30
 # Values up to here leave room for the norm of a tensor of 10^10 cells.
 MAX_VALUE = 1e303
 
@@ -142,23 +146,40 @@ def _is_int(number):
     return isinstance(number, int | np.integer) and not isinstance(number, bool)
 
 
-def _read(estimator, X, y, source="X", **options):
+def check_rows(caller, X, *y):
+    """Turn the X, or X and y, of a function named ``caller`` into int64, and float64, arrays."""
+    if not y:
+        return _check_coordinates(caller, _read_table(caller, X), dtype=np.int64)
+    X, y = _read(caller, X, *y)
+    return _check_coordinates(caller, X, dtype=np.int64), y
+
+
+def check_dense(shape):
+    """Raise where a dense array of this shape would have too many cells."""
+    if prod(shape) > MAX_DENSE:
+        raise ValueError(
+            f"A dense array of shape {tuple(shape)} needs {prod(shape) / 2**27:.3g} GiB; keep the "
+            "rows, which every estimator takes, or the part of them that you need."
+        )
+
+
+def _read(caller, X, y, source="X", **options):
     """Return a user's X and y as arrays of numbers, y in float64."""
     target = source.replace("X", "y")
     refuse_masked(y, target)
-    X, y = _read_table(estimator, X, y, source=source, y_numeric=True, **options)
+    X, y = _read_table(caller, X, y, source=source, y_numeric=True, **options)
     if y.dtype.kind not in "biuf":
         raise ValueError(f"{target} holds {y.dtype}; expected numbers.")
     y = y.astype(np.float64, copy=False)
-    check_size(max(y.max(), -y.min()), f"{target} has values")
+    check_size(max(y.max(initial=0), -y.min(initial=0)), f"{target} has values")
     return X, y
 
 
-def _read_table(estimator, X, *y, source="X", **options):
-    """Return a user's X, or X and y; where a column of X holds no numbers, name it."""
+def _read_table(caller, X, *y, source="X", **options):
+    """Return a user's X, or X and y; errors name row or column, and the remedy."""
     refuse_masked(X, source)
-    try:
-        read = validate_data(estimator, X, *y, **options)
+    with explained(about_rows, source, X, *y):
+        read = _validated(caller, X, *y, **options)
         dtype = read[0].dtype if y else read.dtype
         if dtype.kind not in "biuf":
             raise ValueError(
@@ -166,37 +187,14 @@ def _read_table(estimator, X, *y, source="X", **options):
                 "first, e.g. with OrdinalEncoder."
             )
         return read
-    except (TypeError, ValueError) as error:
-        labels = [name for name, column in _columns(X).items() if not _holds_numbers(column)]
-        if not labels:
-            raise
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(
-            f"{labels[0]} of {source} holds no whole-number indices. Encode labels and dates "
-            f"first, e.g. with OrdinalEncoder. ({error})"
-        ) from error
 
 
-def _columns(X):
-    """Return the columns of a table under names for a message; none where X is no table."""
-    names = getattr(X, "column_names", getattr(X, "columns", None))
-    if names is not None:
-        return {f"Column {name!r} (mode {mode})": X[name] for mode, name in enumerate(names)}
-    array = X if isinstance(X, np.ndarray) else np.array(X, dtype=object)
-    columns = array.T if array.ndim == 2 else ()
-    return {f"Mode {mode}": column for mode, column in enumerate(columns)}
-
-
-def _holds_numbers(column):
-    known = np.asarray(column).dtype
-    kind = getattr(getattr(column, "dtype", known), "kind", known.kind)
-    if kind in "mMc":  # complex numbers have an error of their own
-        return kind == "c"
-    try:
-        np.asarray(column, dtype=np.float64)
-    except (TypeError, ValueError):
-        return False
-    return True
+def _validated(caller, X, *y, **options):
+    """Return X, or X and y, as scikit-learn reads them for an estimator, or a function by name."""
+    if not isinstance(caller, str):
+        return validate_data(caller, X, *y, **options)
+    read = check_X_y if y else check_array
+    return read(X, *y, estimator=caller, ensure_min_samples=0, **options)
 
 
 def refuse_masked(array, name):
@@ -214,23 +212,39 @@ def check_size(largest, what):
         )
 
 
-def _check_coordinates(estimator, X, source="X"):
-    """Return X as int32: no negative, fractional or absurdly large index."""
-    name = type(estimator).__name__
-    check_non_negative(X, f"{name} (input {source})")
+def _check_coordinates(caller, X, source="X", dtype=np.int32):
+    """Return X as whole numbers: no negative, fractional or absurdly large index."""
+    name = caller if isinstance(caller, str) else type(caller).__name__
+    if X.min(initial=0) < 0:
+        row, mode = np.argwhere(X < 0)[0]
+        raise ValueError(
+            f"Negative values in data passed to {name} (input {source}): row {row} has "
+            f"{X[row, mode]} in mode {mode}. {_why_negative(X[row, mode])}"
+        )
     if X.dtype.kind == "f" and not np.array_equal(X, np.trunc(X)):
         row, mode = np.argwhere(np.trunc(X) != X)[0]
         raise ValueError(
             f"{name} needs whole-number indices in {source}; row {row} has {X[row, mode]} in "
             f"mode {mode}. Encode labels first, e.g. with OrdinalEncoder."
         )
-    if float(X.max(initial=0)) > MAX_INDEX:
-        row, mode = np.argwhere(X.astype(np.float64) > MAX_INDEX)[0]
+    largest = np.iinfo(dtype).max - 1
+    if X.size and int(X.max()) > largest:
+        row, mode = np.unravel_index(X.argmax(), X.shape)
         raise ValueError(
             f"Row {row} of {source} holds index {X[row, mode]} in mode {mode}, more than "
-            f"{MAX_INDEX}; encode that column first, e.g. with OrdinalEncoder."
+            f"{largest}; encode that column first, e.g. with OrdinalEncoder."
         )
-    return X.astype(np.int32, copy=False)
+    return X.astype(dtype, copy=False)
+
+
+def _why_negative(index):
+    """Say where a negative index comes from, and what to do."""
+    if index != -1:
+        return "Indices count from 0; encode labels first, e.g. with OrdinalEncoder."
+    return (
+        "That is the code of a blank label (cat.codes of pandas) or of an unknown one "
+        "(OrdinalEncoder): leave those rows out, or, for predict, set handle_unknown='offset'."
+    )
 
 
 def _check_weights(sample_weight, X):

@@ -112,7 +112,7 @@ class BaseCompletion(VersionedPickle, RegressorMixin, BaseEstimator, ABC):
         return hasattr(self, "shape_")
 
     @abstractmethod
-    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None) -> Self:
+    def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None) -> Self:
         """Fit the model to the observed cells.
 
         Parameters

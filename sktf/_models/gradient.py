@@ -64,7 +64,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         return {}
 
     @checks_parameters()
-    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None) -> Self:
+    def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None) -> Self:
         check_device(self.device)
         observations = check_observations(self, X, y, sample_weight, self.shape)
         rng = check_random_state(self.random_state)

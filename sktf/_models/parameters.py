@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, Options, StrOptions
@@ -13,6 +14,21 @@ from sktf._models.base import BaseCompletion
 from sktf._objective.losses import LOSSES
 
 _FLOATS = {np.float32, np.float64}
+
+
+@runtime_checkable
+class TorchDevice(Protocol):
+    """What a ``torch.device`` is known by, for one is not worth an import of PyTorch."""
+
+    @property
+    def type(self) -> str: ...
+
+    @property
+    def index(self) -> int | None: ...
+
+
+# As errors name it.
+TorchDevice.__module__, TorchDevice.__qualname__ = "torch", "device"
 
 
 @documented()
@@ -68,8 +84,8 @@ class DescentParameters(BaseCompletion):
         Go on from the previous fit, keeping its offset and scale; ``init`` and ``n_init`` then
         do nothing, components that were pruned stay zero, and held-out cells are drawn
         afresh, also from cells it was trained on.
-    device : str, default="cpu"
-        "cpu" runs compiled kernels; any other name is a PyTorch device.
+    device : str or torch.device, default="cpu"
+        "cpu" runs compiled kernels; any other name is a PyTorch device, such as "cuda".
     dtype : {"float64", "float32"} or NumPy dtype, default="float64"
         Precision of the descent.
     loss : {"auto", "squared", "huber"}, default="auto"
@@ -134,7 +150,7 @@ class DescentParameters(BaseCompletion):
     prune: bool | str = "auto"
     refit: bool = True
     warm_start: bool = False
-    device: str = "cpu"
+    device: str | TorchDevice = "cpu"
     dtype: str | type | np.dtype = "float64"
     # For researchers.
     init: str | Sequence[np.ndarray] = "auto"
@@ -168,7 +184,7 @@ class DescentParameters(BaseCompletion):
         "measures": [dict, None],
         "verbose": ["verbose"],
         "warm_start": ["boolean"],
-        "device": [str],
+        "device": [str, TorchDevice],
         "dtype": [
             StrOptions({"float32", "float64"}),
             Options(type, _FLOATS),

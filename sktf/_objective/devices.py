@@ -3,27 +3,40 @@
 from sktf._objective.cpu import FusedObjective
 from sktf._objective.torch import TorchObjective
 
+# What users of other packages call a GPU.
+_OTHER_NAMES = ("auto", "gpu")
+
 
 def make_objective(factorization, observations, loss, *, device, dtype):
     """Return ``theta -> (loss, gradient)``: weighted mean loss over the observations."""
+    device = str(device)
     kind = FusedObjective if device == "cpu" else TorchObjective
     return kind(factorization, observations, loss, device=device, dtype=dtype)
 
 
 def check_device(device):
-    """Raise ValueError unless arrays can be put on ``device``."""
+    """Raise unless arrays can be put on ``device``: ImportError where PyTorch is missing."""
+    device = str(device)
     if device == "cpu":
         return
+    if device in _OTHER_NAMES:
+        raise _unusable(device, "PyTorch calls a GPU 'cuda'")
     try:
         import torch
-
-        torch.zeros(1, device=device).item()  # "meta" makes tensors that hold no numbers
     except ImportError as error:
-        raise ValueError(
-            f"device={device!r} needs PyTorch; install the extra sktf[torch] or use device='cpu'."
+        raise ImportError(
+            f"device={device!r} needs PyTorch: pip install \"sktf[torch]\", or use device='cpu'."
         ) from error
-    except (AssertionError, RuntimeError, NotImplementedError) as error:
-        raise ValueError(
-            f"device={device!r} cannot be used here ({str(error).splitlines()[0]}); "
-            "device='cpu' always can."
-        ) from error
+    try:
+        torch.device(device)
+    except RuntimeError as error:
+        raise _unusable(device, "PyTorch has none of that name; it calls a GPU 'cuda'") from error
+    try:
+        torch.zeros(1, device=device).item()  # "meta" makes tensors that hold no numbers
+    except (AssertionError, ImportError, RuntimeError) as error:
+        # What follows the first sentence is pages of back ends.
+        raise _unusable(device, str(error).splitlines()[0].split(". ")[0]) from error
+
+
+def _unusable(device, why):
+    return ValueError(f"device={device!r} cannot be used here ({why}); device='cpu' always can.")

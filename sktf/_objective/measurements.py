@@ -54,8 +54,8 @@ def check_measurements(estimator, A, y, sample_weight):
     """Turn the input of ``fit_measurements`` into ``Measurements``."""
     if estimator.offset in ("mean", "additive"):
         raise ValueError(f"offset={estimator.offset!r}: fit_measurements needs offset=None.")
-    if estimator.device != "cpu":
-        raise ValueError(f"device={estimator.device!r}: fit_measurements needs device='cpu'.")
+    if str(estimator.device) != "cpu":
+        raise ValueError(f"device={str(estimator.device)!r}: fit_measurements needs device='cpu'.")
     refuse_masked(A, "A")
     arrays = np.asarray(A)
     if arrays.size > _MAX_ENTRIES:

@@ -1,9 +1,13 @@
-"""Cells as rows of indices, from dense arrays and back."""
+"""Cells as rows of indices, from dense arrays and sparse matrices, and back."""
 
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.utils import check_consistent_length
+from scipy.sparse import issparse
+
+from sktf._cells.complaints import about_array, as_floats, explained
+from sktf._cells.sorting import lexicographic
+from sktf._cells.validation import check_dense, check_rows
 
 
 class Entries(NamedTuple):
@@ -35,17 +39,26 @@ Entries.__module__ = "sktf.datasets"
 
 
 def entries_from_dense(array):
-    """List the known cells of a dense array.
+    """List the known cells of a dense array, a wide table or a sparse matrix.
 
     Parameters
     ----------
-    array : array-like of shape (n_1, ..., n_N)
-        Two modes or more. NaN is missing; so is what a masked array masks. Zero is a value.
+    array : array-like, DataFrame or SciPy sparse array, of shape (n_1, ..., n_N)
+        Two modes or more. Of a dense array, also a wide table of pandas or polars, NaN and other
+        blanks are missing, as is what a masked array masks; zero is a value. Of a sparse one what
+        is stored is a value, zeros too, and what is not stored is missing.
 
     Returns
     -------
     X, y : ndarray of shape (n_observed, n_modes) and (n_observed,)
         Indices and values of the known cells, in C order.
+
+    Raises
+    ------
+    ValueError or TypeError
+        When there are fewer than two modes, when a value is infinite or no number, when a sparse
+        array stores a cell twice (SciPy means their sum, ratings seldom do), or when its format
+        is "bsr" or "dia", which fill blocks and diagonals with zeros.
 
     Examples
     --------
@@ -54,15 +67,57 @@ def entries_from_dense(array):
     >>> X, y = entries_from_dense([[1.0, np.nan], [0.0, 2.0]])
     >>> X.tolist(), y.tolist()
     ([[0, 0], [1, 0], [1, 1]], [1.0, 0.0, 2.0])
+
+    Two ratings, one of zero stars:
+
+    >>> from scipy.sparse import coo_array
+    >>> X, y = entries_from_dense(coo_array(([5.0, 0.0], ([0, 2], [1, 0])), shape=(3, 2)))
+    >>> X.tolist(), y.tolist()
+    ([[0, 1], [2, 0]], [5.0, 0.0])
     """
-    masked = np.ma.array(array, dtype=np.float64)
-    if masked.ndim < 2:
-        raise ValueError(f"array has shape {masked.shape}; pass two modes or more.")
-    known = ~(np.ma.getmaskarray(masked) | np.isnan(masked.data))
-    X, y = np.argwhere(known), masked.data[known]
+    with explained(about_array, array):
+        X, y = _stored(array) if issparse(array) else _known(array)
     if np.isinf(y).any():
-        raise ValueError("array has infinite values; write NaN where a cell is missing.")
+        cell = tuple(X[np.argmax(np.isinf(y))].tolist())
+        raise ValueError(
+            f"array has infinite values; write NaN where a cell is missing, first in {cell}."
+        )
     return X, y
+
+
+def _known(array):
+    """List the cells of a dense array that are neither blank nor masked."""
+    masked = np.ma.array(array)
+    values = as_floats(masked.data)
+    _check_modes(values.shape)
+    known = ~(np.ma.getmaskarray(masked) | np.isnan(values))
+    return np.argwhere(known), values[known]
+
+
+def _stored(matrix):
+    """List the cells that a sparse array stores."""
+    _check_modes(matrix.shape)
+    if matrix.format in ("bsr", "dia"):
+        raise ValueError(
+            f"array has the sparse format {matrix.format!r}, which stores zeros in cells that "
+            "nobody gave; build it as 'coo' or 'csr'."
+        )
+    stored = matrix.tocoo()
+    sequence = lexicographic(list(stored.coords))
+    X = np.column_stack(stored.coords).astype(np.int64)[sequence]
+    y = as_floats(stored.data)[sequence]
+    again = (X[1:] == X[:-1]).all(axis=1)
+    if again.any():
+        raise ValueError(
+            f"array stores cell {tuple(X[np.argmax(again)].tolist())} more than once. Add such "
+            "values up with array.sum_duplicates(), or give fit the rows: it takes their mean."
+        )
+    return X[~np.isnan(y)], y[~np.isnan(y)]
+
+
+def _check_modes(shape):
+    if len(shape) < 2:
+        raise ValueError(f"array has shape {shape}; pass two modes or more.")
 
 
 def dense_from_entries(X, y, shape, *, fill_value=np.nan):
@@ -81,6 +136,12 @@ def dense_from_entries(X, y, shape, *, fill_value=np.nan):
     ndarray of shape `shape`
         The array, float64.
 
+    Raises
+    ------
+    ValueError
+        When an index does not fit `shape`, or for what the estimators refuse, or when the array
+        would have more than 2**30 cells.
+
     Examples
     --------
     >>> from sktf.datasets import dense_from_entries
@@ -88,8 +149,8 @@ def dense_from_entries(X, y, shape, *, fill_value=np.nan):
     array([[0. , 5. ],
            [1.5, 0. ]])
     """
-    X, y = index_array(X), np.asarray(y, dtype=np.float64)
-    check_consistent_length(X, y)
+    X, y = check_rows("dense_from_entries", X, y)
+    check_dense(shape)
     if X.shape[1] != len(shape) or (shape <= X).any():
         raise ValueError(
             f"X has {X.shape[1]} columns with largest indices {X.max(axis=0).tolist()}, which do "
@@ -100,14 +161,3 @@ def dense_from_entries(X, y, shape, *, fill_value=np.nan):
     sums = np.bincount(cells, weights=y, minlength=np.prod(shape))
     dense = np.full(sums.shape, fill_value, dtype=np.float64)
     return np.divide(sums, counts, out=dense, where=counts > 0).reshape(shape)
-
-
-def index_array(X):
-    """Return the indices as int64, refusing what cannot index."""
-    X = np.asarray(X)
-    if X.ndim != 2 or not np.issubdtype(X.dtype, np.integer) or (X < 0).any():
-        raise ValueError(
-            f"X has shape {X.shape} and dtype {X.dtype}; pass a table of non-negative integers, "
-            "one row for each cell and one column for each mode."
-        )
-    return X.astype(np.int64, copy=False)

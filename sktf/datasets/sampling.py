@@ -3,10 +3,11 @@
 from numbers import Integral
 
 import numpy as np
-from sklearn.utils import check_consistent_length, check_random_state
+from sklearn.utils import check_random_state
 
 from sktf._cells.sorting import row_numbers
-from sktf.datasets.entries import entries_from_dense, index_array
+from sktf._cells.validation import check_rows
+from sktf.datasets.entries import entries_from_dense
 
 
 def entry_groups(X, *, pattern="cells", mode=None, block_shape=None):
@@ -15,6 +16,7 @@ def entry_groups(X, *, pattern="cells", mode=None, block_shape=None):
     Parameters
     ----------
     X : array-like of shape (n_entries, n_modes)
+        Whole-number indices; what `fit` takes.
     pattern : {"cells", "fibers", "blocks"}, default="cells"
         What is one group. "cells": each cell by itself. "fibers": the cells that differ in the
         index of `mode` only, a whole series over that mode. "blocks": the cells in one box of a
@@ -41,7 +43,7 @@ def entry_groups(X, *, pattern="cells", mode=None, block_shape=None):
     >>> entry_groups([[0, 0], [2, 1], [0, 3]], pattern="fibers", mode=1).tolist()
     [0, 1, 0]
     """
-    X = index_array(X)
+    X = check_rows("entry_groups", X)
     sides = _sides(X.shape[1], pattern, mode, block_shape)
     apart = [m for m, side in enumerate(sides) if side is not None]
     return row_numbers(X[:, apart] // [sides[m] for m in apart])
@@ -132,7 +134,7 @@ def split_entries(
     Parameters
     ----------
     X, y : array-like of shape (n_observed, n_modes) and (n_observed,)
-        Indices of the observed cells, and their values.
+        Indices of the observed cells, and their values; what `fit` takes.
     test_size : int or float, default=0.25
         Number or, as a float, share of the rows to hold out; the last group may exceed it.
     pattern, mode, block_shape
@@ -142,7 +144,7 @@ def split_entries(
     Returns
     -------
     X_train, X_test, y_train, y_test : ndarray
-        Rows of X and y, in random order.
+        Rows of X and y, in random order; arrays of int64 and float64 also where tables came in.
 
     Examples
     --------
@@ -152,8 +154,7 @@ def split_entries(
     >>> [len(part) for part in parts]
     [2400, 2400, 2400, 2400]
     """
-    X, y = index_array(X), np.asarray(y)
-    check_consistent_length(X, y)
+    X, y = check_rows("split_entries", X, y)
     groups = entry_groups(X, pattern=pattern, mode=mode, block_shape=block_shape)
     test, train = _draw(groups, test_size, "test_size", check_random_state(random_state))
     if len(train) == 0:

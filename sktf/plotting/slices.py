@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sktf._cells.sorting import row_numbers
+from sktf._cells.validation import check_rows
 from sktf._docs import documented
 from sktf.datasets.entries import dense_from_entries
 from sktf.plotting.base import GRAY, Display, check_fitted, make_axes, nameless
@@ -80,7 +81,7 @@ class SliceDisplay(Display):
         {Raises}
         """
         check_fitted(estimator, "shape_")
-        X, y, shape = np.asarray(X).astype(np.int64), np.asarray(y), estimator.shape_
+        (X, y), shape = check_rows("SliceDisplay", X, y), estimator.shape_
         names = getattr(estimator, "feature_names_in_", [f"mode {m}" for m in range(len(shape))])
         modes, others = list(modes), _other_modes(modes, shape)
         if at is None:

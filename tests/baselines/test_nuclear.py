@@ -208,6 +208,6 @@ def test_bad_parameters_are_named(settings):
 def test_without_cvxpy_the_extra_is_named(monkeypatch):
     """None in sys.modules is what an absent package looks like to import."""
     monkeypatch.setitem(sys.modules, "cvxpy", None)
-    with pytest.raises(ImportError, match=r"sktf\[nuclear\]"):
+    with pytest.raises(ImportError, match=r'pip install "sktf\[nuclear\]"'):
         NuclearNormCompletion().fit([[0, 0]], [1.0])
     assert not hasattr(nuclear, "cvxpy")

@@ -101,7 +101,7 @@ BAD_HELD_OUT = {
     "columns": (lambda X, y: (X[:, :2], y), r"X has 2 features, but"),
     "lengths": (lambda X, y: (X, y[1:]), r"inconsistent numbers of samples"),
     "empty": (lambda X, y: (X[:0], y[:0]), r"0 sample\(s\)"),
-    "NaN": (lambda X, y: (X, y * np.nan), r"Input y contains NaN"),
+    "NaN": (lambda X, y: (X, y * np.nan), r"Input y_val contains NaN: row 0 has no value"),
     "dates": (lambda X, y: (X.astype("datetime64[s]"), y), r"Mode 0 of X_val holds no whole-num"),
     "masked": (lambda X, y: (X, np.ma.masked_greater(y, 1)), r"y_val has masked entries"),
 }

@@ -38,6 +38,17 @@ def test_slice_panels_are_the_data(fitted, modes, at):
     assert display.figure_.get_suptitle() == f"{table.columns[other]} = {at[0]}"
 
 
+@pytest.mark.parametrize("dtype", ["Int64", float, object])
+def test_slices_of_what_fit_takes(fitted, dtype):
+    """Whole numbers of any type are drawn as those of integers."""
+    _, table, y, model = fitted
+    expected = SliceDisplay.from_estimator(model, table, y, at=(2,)).observed
+    drawn = SliceDisplay.from_estimator(model, table.astype(dtype), list(y), at=(2,)).observed
+    assert_array_equal(drawn, expected)
+    with pytest.raises(ValueError, match="row 0 has 0.5 in mode 0"):
+        SliceDisplay.from_estimator(model, table * 0 + 0.5, y, at=(2,))
+
+
 def test_slice_colors():
     """Missing cells have one color, in no palette; panels share a scale, residuals center it."""
     observed = [[1.0, np.nan], [3.0, 2.0]]
