@@ -1,15 +1,16 @@
 """One call of fit by gradient descent: starts, runs and their reports, on data made ready."""
 
 from itertools import cycle, islice
-from threading import Event
 
 import numpy as np
 from sklearn.metrics import r2_score
 
+from sktf._cells.sorting import cell_numbers
 from sktf._descent.compiled_walk import n_descents
 from sktf._descent.held_out import CHECK_EVERY
+from sktf._descent.progress import N_TICKS, Progress, ToldProgress
 from sktf._descent.pruning import Pruning
-from sktf._descent.race import best_run, refit
+from sktf._descent.race import best_run, budget, refit
 from sktf._descent.recording import Measures, Recorder
 from sktf._descent.run import Problem, Run
 from sktf._descent.steps import make_step
@@ -45,6 +46,7 @@ class Fitting:
 
     def __init__(self, estimator, frame, training, held_out, n_cells, *, data, make=make_objective):
         self.estimator, self.frame, self._data, self._make = estimator, frame, data, make
+        self._n_trained = n_cells
         self.n_cells = estimator._n_cells if estimator._goes_on() else n_cells
         self.factorization = estimator._factorization(frame.sizes, self.n_cells)
         self._check_size()
@@ -56,8 +58,6 @@ class Fitting:
         objective = self._objective(training, losses[0])
         prune = estimator._prunes(held_out is not None) and self._can_prune()
         step = make_step(estimator.step, estimator.learning_rate)
-        told = estimator.verbose or hasattr(estimator, "_skl_callbacks")
-        self._notify = self._tell if told else lambda *_: False
         self.problem = Problem(
             training=objective,
             held_out=None if held_out is None else self._objective(held_out, losses[0]),
@@ -66,10 +66,10 @@ class Fitting:
             max_iter=estimator.max_iter,
             tol=estimator.tol,
             patience=estimator.n_iter_no_change,
+            progress=Progress(),
             pruning=Pruning(self.factorization, objective, largest) if prune else None,
-            # Whoever watches sees one start after another.
-            n_threads=1 if told or estimator.measures else n_descents(objective, step),
-            halt=Event(),
+            # Functions of the user are called for one start after another.
+            n_threads=1 if estimator.measures else n_descents(objective, step),
         )
 
     def _can_prune(self):
@@ -108,17 +108,43 @@ class Fitting:
         # The bits of a matrix product depend on its threads, and small products lose by them.
         with one_blas_thread():
             thetas = self._thetas(rng)
-            self._root = self.estimator._init_callback_context(max_subtasks=None)
-            self._root.call_on_fit_task_begin(estimator=self.estimator, **self._data)
             # A race is recorded where the held-out cells are looked at.
             first = 1 if len(thetas) == 1 else CHECK_EVERY
-            run = best_run(self.problem, [self._run(*start, first) for start in thetas])
+            runs = [self._run(*start, first) for start in thetas]
+            refits = everything is not None and self.problem.held_out is not None
+            self._begin(runs, refits)
+            run = best_run(self.problem, runs)
             if run.status != "diverged":
                 self.validation_score = self._score(run)
-            if everything is not None and self.problem.held_out is not None and run.can_go_on:
+            if refits and run.can_go_on:
                 run = self._refit(everything, run)
         self._check_not_diverged(run)
+        self.problem.progress.finish(run)
         return run
+
+    def _begin(self, runs, refits):
+        """Tell the callbacks that the fit begins, and the runs whom to tell how it goes."""
+        estimator = self.estimator
+        self._root = estimator._init_callback_context(max_subtasks=N_TICKS)
+        self._root.call_on_fit_task_begin(estimator=estimator, **self._data)
+        watched = hasattr(estimator, "_skl_callbacks")
+        if watched or estimator.verbose:
+            progress = ToldProgress(
+                budget(self.problem, runs, refits),
+                runs,
+                self._title(len(runs)),
+                verbose=estimator.verbose,
+                score=self._score,
+                tick=self._tick if watched else lambda theta: False,
+            )
+            self.problem = self.problem._replace(progress=progress)
+
+    def _title(self, n_starts):
+        cells = self._held_out
+        n_held_out = 0 if cells is None else int(cell_numbers(cells).max()) + 1
+        what = "cells" if self._data else "measurements"
+        starts = "1 start" if n_starts == 1 else f"{n_starts} starts"
+        return f"{self._n_trained} {what} to fit, {n_held_out} held out, {starts}"
 
     def _score(self, run):
         """Return R^2 on the held-out cells, None where there are too few."""
@@ -181,27 +207,24 @@ class Fitting:
         )
 
     def _run(self, kind, theta, first):
-        """Return a run that starts at theta and reports to the callbacks."""
+        """Return a run that starts at theta."""
         estimator, objective = self.estimator, self.problem.training
 
         def measure(theta):
             factors = self._factors(objective.to_numpy(theta))
             return estimator._measures(factors) | self._asked(factors)
 
-        recorder = Recorder(measure, estimator.record_every, self._notify, first)
+        recorder = Recorder(measure, estimator.record_every, first)
         return Run(kind, objective.from_numpy(theta), recorder)
 
-    def _tell(self, iteration, loss, theta):
-        """Print a record or tell the callbacks of it; return whether one asks to stop."""
+    def _tick(self, theta):
+        """Tell the callbacks of a tick, with a model if any; return whether one asks to stop."""
         estimator, to_numpy = self.estimator, self.problem.training.to_numpy
-        if estimator.verbose:
-            print(f"Iteration {iteration}, loss = {loss:.8f}")
-        task = self._root.subcontext(task_name="record")
+        task = self._root.subcontext(task_name="tick")
         task.call_on_fit_task_begin(estimator=estimator, **self._data)
+        model = None if theta is None else lambda: self.attributes(to_numpy(theta))
         return task.call_on_fit_task_end(
-            estimator=estimator,
-            reconstruction_attributes=lambda: self.attributes(to_numpy(theta)),
-            **self._data,
+            estimator=estimator, reconstruction_attributes=model, **self._data
         )
 
     def _refit(self, everything, run):
