@@ -8,8 +8,12 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 import numpy as np
 
+from sktf._descent.run import final_iterations
+
 # Share of max_iter that a start gets before it is compared with the others.
 _SCREENING = 0.1
+# Seconds between two looks of the thread that waits for descents at what there is to tell.
+_GLANCE = 0.05
 # A finalist of no new kind is not this many times worse than the best when they are compared.
 _HOPELESS = 10
 # Runs whose scores are below this many times ``tol`` fit equally well.
@@ -23,7 +27,8 @@ _BEYOND, _WITHIN_REACH = 5, 1.5
 
 def best_run(problem, runs):
     """Race the runs through the schedule and return the one with the best score."""
-    finished = _each(problem, _screen(problem, runs), lambda run: run.go_through(problem))
+    finalists = _screen(problem, runs)
+    finished = _each(problem, "finalists", finalists, lambda run: run.go_through(problem))
     stopped = [run for run in finished if run.stopped]
     for run in stopped:
         run.measure(problem)
@@ -39,14 +44,29 @@ def best_run(problem, runs):
     return best
 
 
-def _each(problem, runs, descend):
+def budget(problem, runs, refits):
+    """Return for each stage of a fit the number of runs and the most iterations of each."""
+    n_finalists = min(len(runs), _n_finalists(problem, runs))
+    stages = {
+        "screening": (len(runs) if len(runs) > n_finalists else 0, _screening_iterations(problem)),
+        "finalists": (n_finalists, len(problem.losses) * final_iterations(problem)),
+        "mean": (int(problem.pruning is not None), problem.max_iter),
+        "refit": (int(refits), problem.max_iter),
+    }
+    return {stage: size for stage, size in stages.items() if size[0]}
+
+
+def _each(problem, stage, runs, descend):
     """Let every run descend, as many at once as may; return those that did.
 
     Where there is one at a time, whoever stops one stops the rest.
     """
-    if problem.n_threads == 1:
+    progress = problem.progress
+    progress.begin(stage, runs)
+    if min(problem.n_threads, len(runs)) == 1:
         for number, run in enumerate(runs):
             descend(run)
+            progress.ended(run)
             if run.stopped:
                 return runs[: number + 1]
         return runs
@@ -55,33 +75,61 @@ def _each(problem, runs, descend):
     def work():
         for run in waiting:
             descend(run)
+            progress.ended(run)
 
     with ThreadPoolExecutor(problem.n_threads) as pool:
         try:
-            for _ in range(problem.n_threads):
-                workers.append(pool.submit(work))
-            if wait(workers, return_when=FIRST_EXCEPTION).not_done:
-                problem.halt.set()
+            _start(pool, problem.n_threads, work, workers)
+            _attend(workers, progress)
         except KeyboardInterrupt:
-            problem.halt.set()
-        except RuntimeError:  # no thread may start: this one does what is left
-            work()
+            progress.stop("interrupted")
+        except BaseException:
+            progress.stop("interrupted")
+            raise
     for worker in workers:
         worker.result()
     return runs
+
+
+def _start(pool, n_workers, work, workers):
+    """Add workers that have started; where no more threads may start, this one works as well."""
+    try:
+        for _ in range(n_workers):
+            workers.append(pool.submit(work))
+    except RuntimeError:
+        work()
+
+
+def _attend(workers, progress):
+    """Tell what there is to tell until all have ended, or one has failed and so stops all."""
+    running = workers
+    while running:
+        done, running = wait(workers, timeout=_GLANCE, return_when=FIRST_EXCEPTION)
+        progress.tell()
+        if running and any(worker.exception() for worker in done):
+            progress.stop("interrupted")
+            break
 
 
 def _level(problem, run):
     return max(run.score, _EQUALLY_WELL * problem.tol)
 
 
+def _n_finalists(problem, runs):
+    return _FINALISTS if problem.pruning else 1 + len({run.kind for run in runs})
+
+
+def _screening_iterations(problem):
+    return max(1, int(_SCREENING * problem.max_iter))
+
+
 def _screen(problem, runs):
     """Descend a little from every start; return the best of each kind and the next best."""
-    n_finalists = _FINALISTS if problem.pruning else 1 + len({run.kind for run in runs})
+    n_finalists = _n_finalists(problem, runs)
     if len(runs) <= n_finalists:
         return runs
-    loss, max_iter = problem.losses[0], max(1, int(_SCREENING * problem.max_iter))
-    screened = _each(problem, runs, lambda run: run.descend(problem, loss, max_iter))
+    loss, max_iter = problem.losses[0], _screening_iterations(problem)
+    screened = _each(problem, "screening", runs, lambda run: run.descend(problem, loss, max_iter))
     stopped = [run for run in screened if run.stopped]
     if stopped:
         best = min(screened, key=lambda run: run.score)
@@ -107,10 +155,13 @@ def _prune(problem, runs, best):
     except KeyboardInterrupt:
         best.status = "interrupted"
         return
+    before = problem.pruning.factors(best.theta)
+    problem.progress.begin("mean", [best], before=before, after=factors)
     if factors is not None:
         best.theta = problem.pruning.theta(factors)
     progress = 0.3 if factors is None else 0.0
     best.descend(problem, problem.losses[-1], problem.max_iter, progress=progress)
+    problem.progress.ended(best)
 
 
 def _supported(problem, best, candidates):
@@ -148,6 +199,7 @@ def refit(problem, run):
     many iterations again.
     """
     ended = run.status
+    problem.progress.begin("refit", [run])
     until, max_iter = (run.loss, problem.max_iter) if run.turned else (None, max(1, run.n_iter))
     run.descend(problem, problem.losses[-1], max_iter, until=until)
     # Reaching a loss that max_iter had ended at is no convergence, nor is the reverse.

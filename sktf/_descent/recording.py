@@ -28,25 +28,24 @@ class Recorder:
         Iterations between two records. "log": 1 below iteration 32, and from ``2^k`` to
         ``2^(k+1)`` as many as make 16 records. None: chosen as the descent goes on, by leaving
         out every second record whenever ``_MOST_RECORDS`` are reached.
-    notify : callable
-        ``(iteration, loss, theta) -> bool``, called once per record; True ends the descent.
     first : int
         With None, iterations between the first two records.
     """
 
-    def __init__(self, measure, every, notify, first=1):
-        self._measure, self._notify = measure, notify
+    def __init__(self, measure, every, first=1):
+        self._measure = measure
         self._thinned, self._log = every is None, every == "log"
         self._every = first if self._thinned else 1 if self._log else every
         self._records = []
         self.iteration, self.time = 0, 0.0
 
     def observe(self, iteration, time, loss, theta, **extra):
-        """Record if it is time to; return "callback" when a callback asks to stop."""
+        """Record if it is time to; return whether it was."""
         iteration, time = self.iteration + iteration, self.time + time
-        if iteration % self._spacing(iteration) or iteration == self._latest:
-            return None
-        return self._record(iteration, time, loss, theta, extra)
+        is_time = iteration % self._spacing(iteration) == 0 and iteration != self._latest
+        if is_time:
+            self._record(iteration, time, loss, theta, extra)
+        return is_time
 
     def due(self, iteration):
         """Return the iteration of this stage at which the next record is made."""
@@ -68,14 +67,15 @@ class Recorder:
             self._every *= 2
             *before, last = self._records
             self._records = [r for r in before if r["iteration"] % self._every == 0] + [last]
-        return "callback" if self._notify(iteration, loss, theta) else None
 
     def end_stage(self, result, **extra):
-        """Record where a stage ended, and count on from there."""
+        """Record where a stage ended, and count on from there; return whether that was new."""
         self.iteration += result.n_iter
         self.time += result.time
-        if self._latest != self.iteration:
+        is_new = self._latest != self.iteration
+        if is_new:
             self._record(self.iteration, self.time, result.loss, result.theta, extra)
+        return is_new
 
     def trace(self):
         """Return the records as a dict of arrays, first axis the record."""

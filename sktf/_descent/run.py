@@ -23,7 +23,8 @@ class Problem(NamedTuple):
     """What all starts share. ``held_out`` is None when no cells are held out.
 
     ``pruning`` writes the mean of several thetas with few components (``Pruning``); None where
-    nothing is to be pruned. ``n_threads`` descents may go on at once; setting ``halt`` ends them.
+    nothing is to be pruned. ``n_threads`` descents may go on at once; ``progress`` is told of them
+    and may stop them (``Progress``).
     """
 
     training: Any
@@ -33,30 +34,37 @@ class Problem(NamedTuple):
     max_iter: int
     tol: float
     patience: int
+    progress: Any
     pruning: Any = None
     n_threads: int = 1
-    halt: Any = None
+
+
+def final_iterations(problem):
+    """Return how many iterations a run gets on each loss, on its way to the end."""
+    return max(1, int(problem.max_iter * (_FINAL if problem.pruning else 1)))
 
 
 class Observer:
-    """Who looks at a descent: the recorder, and what watches the held-out cells or None."""
+    """Who looks at a run: its recorder, what watches the held-out cells or None, the progress."""
 
-    def __init__(self, recorder, held_out, halt):
-        self._recorder, self._held_out, self._halt = recorder, held_out, halt
+    def __init__(self, run, held_out, progress):
+        self._run, self._held_out, self._progress = run, held_out, progress
 
     def __call__(self, iteration, time, loss, theta):
         """Return the status that ends the descent, or None."""
-        if self._halt is not None and self._halt.is_set():
-            return "interrupted"
-        held, status, extra = self._held_out, None, {}
+        run, held, progress, status, extra = self._run, self._held_out, self._progress, None, {}
+        if progress.stopped:
+            return progress.stopped
         if held is not None:
             status = held.observe(iteration, loss, theta)
             extra = {"validation_loss": held.latest}
-        return self._recorder.observe(iteration, time, loss, theta, **extra) or status
+        is_record = run.recorder.observe(iteration, time, loss, theta, **extra)
+        progress.observe(run, iteration, loss, theta, is_record)
+        return progress.stopped or status
 
     def due(self, iteration):
         """Return the iteration at which to look next."""
-        due = min(self._recorder.due(iteration), iteration + _AT_ONCE)
+        due = min(self._run.recorder.due(iteration), iteration + _AT_ONCE)
         return due if self._held_out is None else min(due, self._held_out.due(iteration))
 
 
@@ -64,12 +72,13 @@ class Run:
     """One start on its way through the stages; ``score`` is what starts are compared by.
 
     ``kind`` is the number of the kind of start; the lowest wins where runs fit equally well.
+    ``label`` marks the losses that are printed before the last one.
     """
 
     def __init__(self, kind, theta, recorder):
         self.kind, self.theta, self.recorder = kind, theta, recorder
         self.first_loss, self.loss, self.score, self.status = None, inf, inf, None
-        self.turned, self.n_iter = True, 0
+        self.turned, self.n_iter, self.label = True, 0, ""
 
     @property
     def stopped(self):
@@ -89,7 +98,8 @@ class Run:
         held = problem.held_out and HeldOut(
             problem.held_out.with_loss(loss), problem.patience, progress
         )
-        observer = Observer(self.recorder, held, problem.halt)
+        self.label = "" if loss == problem.losses[-1] else f" ({loss})"
+        observer = Observer(self, held, problem.progress)
         tol = problem.tol if until is None else max(until, problem.tol)
         # Overflow is how a descent diverges, and its status says so.
         with np.errstate(over="ignore", invalid="ignore"):
@@ -103,19 +113,29 @@ class Run:
                     raise
                 self.status = "interrupted"
                 return self
+        is_record = self._take(result, held)
+        if self.stopped:
+            problem.progress.stop(self.status)
+        problem.progress.descended(self, max_iter, is_record)
+        return self
+
+    def _take(self, result, held):
+        """Move to where a descent ended; return whether that is one record more."""
+        is_record = False
         if result.status == "diverged":
             self.recorder.iteration += result.n_iter
         else:
-            self.recorder.end_stage(result, **({"validation_loss": held.latest} if held else {}))
+            extra = {"validation_loss": held.latest} if held else {}
+            is_record = self.recorder.end_stage(result, **extra)
             result = held.best(result) if held else result
         self.turned, self.n_iter = held is None or held.turned, result.n_iter
         self.theta, self.loss, self.status = result.theta, result.loss, result.status
         self.score = inf if self.status == "diverged" else held.loss if held else result.loss
-        return self
+        return is_record
 
     def go_through(self, problem):
         """Descend on one loss after another."""
-        max_iter = max(1, int(problem.max_iter * (_FINAL if problem.pruning else 1)))
+        max_iter = final_iterations(problem)
         for loss in problem.losses:
             if self.can_go_on and not (loss in problem.losses[1:] and self._is_through(problem)):
                 self.descend(problem, loss, max_iter)

@@ -98,7 +98,7 @@ class DeepCPFactorization(Factorization):
         return vectors + matrices
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class Depth:
     """The parameter, a base of its own so that signatures name it before those of all models."""
 

@@ -112,7 +112,7 @@ class MatrixFactorization(Factorization):
         return [(out * roots) @ into.T for into, out in pairwise(ends)]
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class _Sides:
     """Parameters, a base of their own so that signatures name them before those of all models."""
 

@@ -1,15 +1,15 @@
 """One call of fit by gradient descent: starts, runs and their reports, on data made ready."""
 
 from itertools import cycle, islice
-from threading import Event
 
 import numpy as np
 
 from sktf._cells.unfolding import to_cells
 from sktf._descent.compiled_walk import n_descents
 from sktf._descent.held_out import CHECK_EVERY
+from sktf._descent.progress import N_TICKS, Progress, ToldProgress
 from sktf._descent.pruning import Pruning
-from sktf._descent.race import best_run, refit
+from sktf._descent.race import best_run, budget, refit
 from sktf._descent.recording import Measures, Recorder
 from sktf._descent.run import Problem, Run
 from sktf._descent.steps import make_step
@@ -61,8 +61,6 @@ class Fitting:
         objective = self._objective(training, losses[0])
         prune = estimator._prunes(held_out is not None) and self._can_prune()
         step = make_step(estimator.step, estimator.learning_rate)
-        told = estimator.verbose or hasattr(estimator, "_skl_callbacks")
-        self._notify = self._tell if told else lambda *_: False
         self.problem = Problem(
             training=objective,
             held_out=held_out and self._objective(held_out.seen_by(frame), losses[0]),
@@ -71,10 +69,10 @@ class Fitting:
             max_iter=estimator.max_iter,
             tol=estimator.tol,
             patience=estimator.n_iter_no_change,
+            progress=Progress(),
             pruning=Pruning(self.factorization, objective, largest) if prune else None,
-            # Whoever watches sees one start after another.
-            n_threads=1 if told or estimator.measures else n_descents(objective, step),
-            halt=Event(),
+            # Functions of the user are called for one start after another.
+            n_threads=1 if estimator.measures else n_descents(objective, step),
         )
 
     def _row_counts(self, cells):
@@ -114,55 +112,95 @@ class Fitting:
             dtype=np.dtype(estimator.dtype).name,
         )
 
-    def descend(self, rng):
+    def descend(self, rng, told=True):
         """Run every start through the schedule and return the best run."""
         # The bits of a matrix product depend on its threads, and small products lose by them.
         with one_blas_thread():
-            self._root = self.estimator._init_callback_context(max_subtasks=None)
-            self._root.call_on_fit_task_begin(estimator=self.estimator, **self._data)
             # A race is recorded where the held-out cells are looked at.
             first = 1 if len(self._starts()) == 1 else CHECK_EVERY
-            run = best_run(self.problem, [self._run(*start, first) for start in self._thetas(rng)])
+            runs = [self._run(*start, first) for start in self._thetas(rng)]
+            if told:
+                self._begin(runs)
+            run = best_run(self.problem, runs)
         self._check_not_diverged(run)
         if self.held_out is not None:
             self._look_at_held_out(run)
         return run
 
+    def _begin(self, runs):
+        """Tell the callbacks that the fit begins, and the runs whom to tell how it goes."""
+        estimator = self.estimator
+        self._root = estimator._init_callback_context(max_subtasks=N_TICKS)
+        self._root.call_on_fit_task_begin(estimator=estimator, **self._data)
+        watched = hasattr(estimator, "_skl_callbacks")
+        if watched or estimator.verbose:
+            progress = ToldProgress(
+                budget(self.problem, runs, estimator.refit and self.held_out is not None),
+                runs,
+                self._title(len(runs)),
+                verbose=estimator.verbose,
+                score=self._score,
+                tick=self._tick if watched else lambda theta: False,
+            )
+            self.problem = self.problem._replace(progress=progress)
+
+    def _title(self, n_starts):
+        n_trained, held_out = self.training.n_distinct(), self.held_out
+        n_held_out = 0 if held_out is None else held_out.n_distinct()
+        what = "cells" if self._data else "measurements"
+        starts = "1 start" if n_starts == 1 else f"{n_starts} starts"
+        return f"{n_trained} {what} to fit, {n_held_out} held out, {starts}"
+
+    def beside(self, rng, frame):
+        """Return a fitting of the same data seen by another frame, and its best run.
+
+        Nobody is told how this race goes; the rest of its fit is told as that of this one.
+        """
+        told = {"bounds": self._bounds, "data": self._data, "make": self._make}
+        other = Fitting(self.estimator, frame, self.training, self.held_out, **told)
+        run = other.descend(rng, told=False)
+        other._root = self._root
+        other.problem = other.problem._replace(progress=self.problem.progress)
+        return other, run
+
     def _look_at_held_out(self, run):
         """Choose how strongly rare rows are drawn to the mean row, and judge the run."""
-        theta = self.problem.training.to_numpy(run.theta)
-        factors = [f.astype(np.float64) for f in self.factorization.forward(theta)[0]]
-        if self.estimator.draws_to_mean():
-            held_out = self.problem.held_out.with_loss(self.problem.losses[-1])
-            self.strength = choose_strength(factors, self.counts, held_out.terms)
-        frame, coords = self.frame, self.held_out.coords
-        cells = to_cells(coords, frame.shape, frame.groups, frame.stored)
-        offset = frame.offset.at(coords)
-        factors = self.estimator.drawn(frame.factors(factors), self.counts, self.strength)
-        free, mean = self._mean_will_do(), _mean(self.training)
-        predicted = offset + sum_of_products(factors, cells)
         doubts = self.estimator.draws_to_mean()
-        self.verdict = judge(
-            self.held_out, predicted, offset, mean, mean_will_do=free, doubts=doubts
-        )
-        if free and not self.verdict.learned:
-            self.frame = frame.without_terms(mean)
+        if doubts:
+            held_out = self.problem.held_out.with_loss(self.problem.losses[-1])
+            self.strength = choose_strength(self._standard(run), self.counts, held_out.terms)
+        self.verdict = self._judged(run, doubts)
+        if self._mean_will_do() and not self.verdict.learned:
+            self.frame = self.frame.without_terms(_mean(self.training))
+
+    def _standard(self, run):
+        """Return the factors of a run on the scaled data, in double precision."""
+        theta = self.problem.training.to_numpy(run.theta)
+        return [factor.astype(np.float64) for factor in self.factorization.forward(theta)[0]]
+
+    def _judged(self, run, doubts):
+        """Return the verdict of the held-out cells on a run."""
+        frame, coords = self.frame, self.held_out.coords
+        factors = frame.factors(self._standard(run))
+        factors = self.estimator.drawn(factors, self.counts, self.strength)
+        cells = to_cells(coords, frame.shape, frame.groups, frame.stored)
+        offset, mean = frame.offset.at(coords), _mean(self.training)
+        predicted = offset + sum_of_products(factors, cells)
+        how = {"mean_will_do": self._mean_will_do(), "doubts": doubts}
+        return judge(self.held_out, predicted, offset, mean, **how)
+
+    def _score(self, run):
+        """Return R^2 on the held-out cells, None without any."""
+        return None if self.held_out is None else self._judged(run, doubts=False).score
+
+    def finish(self, run):
+        """Tell whoever is told that the fit ends in this run."""
+        self.problem.progress.finish(run)
 
     @property
     def learned(self):
         """Whether held-out cells, where there are any, say that components are of use."""
         return self.verdict is None or self.verdict.learned
-
-    def with_frame(self, frame):
-        """Return a fitting of the same data seen by another frame."""
-        data = {"bounds": self._bounds, "data": self._data, "make": self._make}
-        return Fitting(self.estimator, frame, self.training, self.held_out, **data)
-
-    def offset_error(self):
-        """Return the root mean squared error of the offset alone on the held-out cells."""
-        left = self.held_out.values - self.frame.offset.at(self.held_out.coords)
-        unit = np.abs(left).max() or 1.0
-        return unit * float(np.sqrt(np.average((left / unit) ** 2, weights=self.held_out.weights)))
 
     def _thetas(self, rng):
         """Yield (number of the kind, theta) for each start."""
@@ -222,27 +260,24 @@ class Fitting:
         )
 
     def _run(self, kind, theta, first):
-        """Return a run that starts at theta and reports to the callbacks."""
+        """Return a run that starts at theta."""
         estimator, objective = self.estimator, self.problem.training
 
         def measure(theta):
             factors = self._factors(objective.to_numpy(theta))
             return estimator._measures(factors) | self._asked(factors)
 
-        recorder = Recorder(measure, estimator.record_every, self._notify, first)
+        recorder = Recorder(measure, estimator.record_every, first)
         return Run(kind, objective.from_numpy(theta), recorder)
 
-    def _tell(self, iteration, loss, theta):
-        """Print a record or tell the callbacks of it; return whether one asks to stop."""
+    def _tick(self, theta):
+        """Tell the callbacks of a tick, with a model if any; return whether one asks to stop."""
         estimator, to_numpy = self.estimator, self.problem.training.to_numpy
-        if estimator.verbose:
-            print(f"Iteration {iteration}, loss = {loss:.8f}")
-        task = self._root.subcontext(task_name="record")
+        task = self._root.subcontext(task_name="tick")
         task.call_on_fit_task_begin(estimator=estimator, **self._data)
+        model = None if theta is None else lambda: self.attributes(to_numpy(theta))
         return task.call_on_fit_task_end(
-            estimator=estimator,
-            reconstruction_attributes=lambda: self.attributes(to_numpy(theta)),
-            **self._data,
+            estimator=estimator, reconstruction_attributes=model, **self._data
         )
 
     def refit(self, everything, run):

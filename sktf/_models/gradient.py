@@ -81,6 +81,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
             fitting, run = best_offset(fitting, run, rng)
         if self.refit and held_out is not None and given is None and run.can_go_on:
             run = fitting.refit(observations, run)
+        fitting.finish(run)
         self._set_fitted(fitting, run)
         self._warn_of_fit(fitting, observations, single_cells=given is None)
         return self
@@ -144,6 +145,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         told = {"bounds": check_clip(self.clip, measurements.values), "data": {}}
         fitting = Fitting(self, frame, measurements, None, **told, make=SensingObjective)
         run = fitting.descend(check_random_state(self.random_state))
+        fitting.finish(run)
         return self._set_fitted(fitting, run)
 
     def trace_frame(self):

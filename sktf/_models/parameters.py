@@ -51,7 +51,8 @@ class DescentParameters(BaseCompletion):
         one start, on the scaled data (those of the user with ``scale=False, offset=None``), and
         makes nothing of ``init_scale`` and ``init_mean``.
     verbose : int, default=0
-        Print the loss at every record.
+        1: print about ten lines, on how the starts of a fit compare and what becomes of them, or
+        where a single start is. 2: print the loss at every record as well.
     random_state : int, RandomState instance or None, default=None
         Draws the starts and the held-out cells.
 

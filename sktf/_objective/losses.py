@@ -19,6 +19,9 @@ class ClippedSquare:
 
     delta: float
 
+    def __str__(self):
+        return "Huber" if self.delta < inf else "squared"
+
     def value(self, residual):
         """Loss of each residual; numpy and torch alike."""
         clipped = residual.clip(-self.delta, self.delta)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from sktf._descent.progress import Progress
 from sktf._descent.recording import Recorder
 from sktf._descent.run import Problem, Run
 from sktf._descent.steps import Constant
@@ -51,9 +52,22 @@ def nowhere(theta):
 
 def make_problem(training, held_out=None, losses=("first", "second"), **options):
     defaults = {"step": Constant(0.05), "max_iter": 300, "tol": 1e-10, "patience": 10**6}
+    defaults["progress"] = Progress()
     held = held_out and Objective(held_out)
     return Problem(Objective(training), held, losses, **(defaults | options))
 
 
-def make_run(*theta, kind=0, notify=lambda *_: False):
-    return Run(kind, np.array(theta), Recorder(lambda theta: {}, 1, notify))
+class Watched(Progress):
+    """Asks ``notify(iteration, loss, theta)`` at every look whether to stop."""
+
+    def __init__(self, notify):
+        super().__init__()
+        self._notify = notify
+
+    def observe(self, run, iteration, loss, theta, is_record):
+        if self._notify(run.recorder.iteration + iteration, loss, theta):
+            self.stop("callback")
+
+
+def make_run(*theta, kind=0):
+    return Run(kind, np.array(theta), Recorder(lambda theta: {}, 1))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cases.race import make_problem, make_run, nowhere, parabola, wells
+from cases.race import Watched, make_problem, make_run, nowhere, parabola, wells
 
 from sktf._descent.race import best_run, refit
 
@@ -126,8 +126,9 @@ def test_when_all_diverge_that_is_the_outcome():
 @pytest.mark.parametrize("n_runs", [1, 2, 5])
 def test_a_callback_ends_everything(n_runs):
     """Neither a later stage nor another start is begun; what was reached is kept."""
-    problem = make_problem({"first": parabola(3.0), "second": parabola(-2.0)})
-    runs = [make_run(1.0, notify=lambda i, *_: i == 5) for _ in range(n_runs)]
+    watched = Watched(lambda i, *_: i == 5)
+    problem = make_problem({"first": parabola(3.0), "second": parabola(-2.0)}, progress=watched)
+    runs = [make_run(1.0) for _ in range(n_runs)]
     run = best_run(problem, runs)
     assert run is runs[0] and run.stopped and run.status == "callback"
     assert [r.recorder.iteration for r in runs] == [5] + [0] * (n_runs - 1)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cases.race import Objective, make_problem, make_run, nowhere, parabola, wells
+from cases.race import Objective, Watched, make_problem, make_run, nowhere, parabola, wells
 
 from sktf._descent.race import _COMPARABLE, _supported, best_run
 
@@ -89,13 +89,14 @@ class Averaging:
         return factors
 
 
-def pruned(starts, notify=lambda *_: False, training=None, **options):
+def pruned(starts, notify=lambda *_: False, training=None):
     """Race starts that hardly move, and prune; return the best run and who was averaged."""
     training = {"only": parabola(0.0, curvature=1e-9) if training is None else training}
     problem = make_problem(training, losses=("only",), max_iter=50, tol=0.0)
+    problem = problem._replace(progress=Watched(notify))
     held_out, pruning = Objective({"only": parabola(0.0)}), Averaging()
-    problem = problem._replace(held_out=held_out, pruning=pruning, **options)
-    run = best_run(problem, [make_run(start, notify=notify) for start in starts])
+    problem = problem._replace(held_out=held_out, pruning=pruning)
+    run = best_run(problem, [make_run(start) for start in starts])
     return run, sorted(round(theta, 3) for theta in pruning.averaged)
 
 

@@ -4,21 +4,22 @@ from threading import Barrier, Event, Thread
 
 import numpy as np
 import pytest
-from cases.race import make_problem, make_run, parabola, wells
+from cases.race import Watched, make_problem, make_run, parabola, wells
 from sklearn.base import clone
 
 from sktf import CPCompletion
 from sktf._descent import race
+from sktf._descent.progress import Progress
 from sktf._descent.race import best_run
 from sktf._descent.recording import Recorder
-from sktf._descent.run import Observer
+from sktf._descent.run import Observer, Run
 
 
 def side_by_side(starts, notify=lambda *_: False, function=None, **options):
     """Race starts on two threads; return the best run and all runs."""
     problem = make_problem({"only": function or wells}, losses=("only",), **options)
-    problem = problem._replace(n_threads=2, halt=Event())
-    runs = [make_run(start, notify=notify) for start in starts]
+    problem = problem._replace(n_threads=2, progress=Watched(notify))
+    runs = [make_run(start) for start in starts]
     return best_run(problem, runs), runs
 
 
@@ -68,8 +69,8 @@ def test_where_no_more_threads_may_start_every_run_descends_once(monkeypatch, n_
 
 def test_a_descent_looks_around_however_seldom_it_is_recorded():
     """Every hundred steps at least, so that Ctrl-C and the end of a race take effect."""
-    recorder = Recorder(lambda theta: {}, 10**9, lambda *_: False)
-    observer = Observer(recorder, None, None)
+    run = Run(0, np.zeros(1), Recorder(lambda theta: {}, 10**9))
+    observer = Observer(run, None, Progress())
     assert [observer.due(n) for n in (0, 70, 10**6)] == [100, 170, 10**6 + 100]
 
 
@@ -95,7 +96,7 @@ def test_ctrl_c_ends_all_runs_that_descend_at_once(monkeypatch, n_starts):
 
 
 def test_threads_change_no_bit_of_a_fit(monkeypatch):
-    """Twelve starts one after another, because somebody watches, and two at once."""
+    """Twelve starts one after another, because somebody measures, and two at once."""
     rng = np.random.default_rng(0)
     X = rng.integers(0, 6, (150, 3))
     y = (X + 1.0).prod(axis=1) + rng.standard_normal(150)

@@ -12,16 +12,16 @@ from sktf._descent.recording import Measures, Recorder, to_frame
 CAP = 200
 
 
-def record(n_iter, *, every=None, notify=lambda *_: False, recorder=None, first=0):
+def record(n_iter, *, every=None, recorder=None, first=0):
     """Feed iterations ``first`` to ``n_iter`` of one stage; the loss is the iteration."""
-    recorder = recorder or Recorder(lambda theta: {"twice": 2 * theta}, every, notify)
-    statuses = [recorder.observe(i, i / 10, float(i), i) for i in range(first, n_iter + 1)]
-    return recorder, statuses
+    recorder = recorder or Recorder(lambda theta: {"twice": 2 * theta}, every)
+    recorded = [recorder.observe(i, i / 10, float(i), i) for i in range(first, n_iter + 1)]
+    return recorder, recorded
 
 
 def end(recorder, n_iter):
-    """End the stage at ``n_iter``."""
-    recorder.end_stage(Result(n_iter, float(n_iter), n_iter, n_iter / 10, "max_iter"))
+    """End the stage at ``n_iter``; return whether that was one record more."""
+    return recorder.end_stage(Result(n_iter, float(n_iter), n_iter, n_iter / 10, "max_iter"))
 
 
 @pytest.mark.parametrize("n_iter", [0, 1, 199, 200, 201, 399, 400, 1000, 4321, 100_000])
@@ -59,7 +59,7 @@ def test_a_given_spacing_is_kept():
 
 def test_logarithmic_records_are_sixteen_of_each_doubling():
     """All iterations below 32, then evenly spaced ones: 271 in a million, and the end."""
-    recorder = Recorder(lambda theta: {}, "log", lambda *_: False)
+    recorder = Recorder(lambda theta: {}, "log")
     for i in range(10**6 + 1):
         recorder.observe(i, 0.0, 1.0, i)
     expected = list(range(32))
@@ -83,8 +83,8 @@ def test_logarithmic_records_count_on_over_stages():
 @pytest.mark.parametrize("every", [None, 1, 7, "log"])
 def test_what_is_due_is_what_is_recorded(every):
     """Over two stages: visiting only the iterations that are due leaves the same trace."""
-    asked = Recorder(lambda theta: {}, every, lambda *_: False)
-    told = Recorder(lambda theta: {}, every, lambda *_: False)
+    asked = Recorder(lambda theta: {}, every)
+    told = Recorder(lambda theta: {}, every)
     for n_iter in (333, 1000):
         iteration = 0
         while iteration <= n_iter:
@@ -99,10 +99,10 @@ def test_what_is_due_is_what_is_recorded(every):
 
 def test_the_first_spacing_can_be_larger():
     """It doubles from there; a given spacing does not heed it."""
-    recorder = Recorder(lambda theta: {}, None, lambda *_: False, 10)
+    recorder = Recorder(lambda theta: {}, None, 10)
     record(5000, recorder=recorder)
     np.testing.assert_array_equal(recorder.trace()["iteration"], range(0, 5001, 40))
-    recorder = Recorder(lambda theta: {}, 3, lambda *_: False, 10)
+    recorder = Recorder(lambda theta: {}, 3, 10)
     record(9, recorder=recorder)
     np.testing.assert_array_equal(recorder.trace()["iteration"], [0, 3, 6, 9])
 
@@ -118,7 +118,7 @@ def test_records_hold_what_was_measured():
 
 def test_measured_arrays_are_stacked():
     """An array per record becomes an array whose first axis is the record."""
-    recorder = Recorder(lambda theta: {"norms": np.full(4, theta)}, 1, lambda *_: False)
+    recorder = Recorder(lambda theta: {"norms": np.full(4, theta)}, 1)
     record(9, recorder=recorder)
     np.testing.assert_array_equal(recorder.trace()["norms"], np.arange(10)[:, None] * np.ones(4))
 
@@ -154,18 +154,13 @@ def test_where_stages_meet_there_is_one_record():
     np.testing.assert_array_equal(trace["loss"], [0, 5, 10, 5, 7])
 
 
-def test_notify_is_told_once_per_record_and_can_end_the_descent():
-    """True at iteration 20 becomes the status "callback"; other iterations have none."""
-    told = []
-
-    def notify(iteration, loss, theta):
-        told.append((iteration, loss, theta))
-        return iteration == 20
-
-    _, statuses = record(30, every=10, notify=notify)
-    assert told == [(i, float(i), i) for i in (0, 10, 20, 30)]
-    assert [i for i, status in enumerate(statuses) if status] == [20]
-    assert statuses[20] == "callback"
+def test_whoever_observes_learns_what_became_a_record():
+    """Every tenth iteration, and the end of a stage unless it is one of them."""
+    recorder, recorded = record(25, every=10)
+    assert [i for i, is_record in enumerate(recorded) if is_record] == [0, 10, 20]
+    assert end(recorder, 25)
+    assert record(5, recorder=recorder)[1] == [False] * 5 + [True]
+    assert not end(recorder, 5)
 
 
 def test_measures_are_copies_of_what_was_returned():

@@ -77,16 +77,6 @@ def test_set_params_is_honoured_by_the_next_fit(estimator, small_tensor):
         assert estimator.set_params(n_components=3).fit(X, y).factors_[0].shape == (9, 3)
 
 
-def test_verbose_prints_each_record(small_tensor, capsys):
-    """verbose=1 prints iteration and loss of every record, verbose=0 nothing."""
-    quiet = recorded(early_stopping=False, max_iter=5).fit(*small_tensor)
-    assert capsys.readouterr().out == ""
-    clone(quiet).set_params(verbose=1).fit(*small_tensor)
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(quiet.loss_curve_)
-    assert re.fullmatch(r"Iteration 0, loss = \d\.\d{8}", lines[0])
-
-
 def plain(**settings):
     """Return plain descent with a constant step, which has no memory to lose."""
     fixed = dict(step="constant", loss="squared", learning_rate=0.1, early_stopping=False)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from cases.validation import with_index
+from sklearn.base import clone
 
 from sktf import CPCompletion, DeepMatrixCompletion
 
@@ -11,6 +12,13 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 
 # Parameters ----------------------------------------------------------------------------------
+
+
+def test_estimators_are_told_apart_by_identity(estimator):
+    """As all of scikit-learn's, which keeps them in dicts: two of equal parameters are two."""
+    other = clone(estimator)
+    assert estimator != other and len({estimator: 1, other: 2}) == 2
+
 
 BAD_PARAMETERS = [
     ("init", "bad"),
