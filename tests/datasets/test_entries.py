@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import scipy
 from numpy.testing import assert_array_equal
 from scipy import sparse
+from sklearn.utils.fixes import parse_version
 
 from sktf import CPCompletion
 from sktf.datasets import dense_from_entries, entries_from_dense, entry_groups, split_entries
@@ -32,6 +34,7 @@ def test_what_a_sparse_matrix_stores_are_its_cells(form, kind):
     assert X.tolist() == CELLS and y.tolist() == SORTED
 
 
+@pytest.mark.skipif(parse_version(scipy.__version__) < parse_version("1.15"), reason="2 modes only")
 def test_sparse_arrays_of_three_modes():
     """As many columns as the array has modes; nothing is made dense on the way."""
     coords = ([5, 0, 0], [10**6, 2, 2], [1, 10**6, 3])
@@ -47,7 +50,7 @@ def test_a_stored_nan_is_missing():
 
 def test_listed_cells_fit():
     """From a sparse matrix to predictions in two lines."""
-    X, y = entries_from_dense(sparse.random_array((9, 8), density=0.5, rng=0))
+    X, y = entries_from_dense(sparse.csr_array(np.arange(72.0).reshape(9, 8) % 2))
     assert CPCompletion(1, max_iter=3, n_init=1).fit(X, y).predict(X).shape == (36,)
 
 
