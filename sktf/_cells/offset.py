@@ -3,8 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array, diags_array
-from scipy.sparse.linalg import lsqr
+from scipy.sparse.linalg import LinearOperator, lsqr
 
 from sktf._cells.unfolding import find_sides, to_cells
 
@@ -64,19 +63,23 @@ def _additive_terms(observations, values):
     k and the same row k times add the same to the sum and are one cell, so that they are alike.
     """
     coords, _, weights, shape = observations
-    ridge, groups = (
-        weights.sum() / observations.n_distinct(),
-        [(mode,) for mode in range(len(shape))],
-    )
+    ridge, order = weights.sum() / observations.n_distinct(), len(shape)
+    groups = tuple((mode,) for mode in range(order))
     sizes, stored = find_sides(coords, shape, groups)  # indices without cells have terms 0
-    cells, (n_observed, order) = to_cells(coords, shape, tuple(groups), stored), coords.shape
-    starts = np.concatenate([[0], np.cumsum(sizes)])
-    columns = (cells + starts[:-1]).ravel()
-    indptr = np.arange(0, n_observed * order + 1, order)
-    design = csr_array((np.ones(columns.size), columns, indptr), shape=(n_observed, starts[-1]))
-    root = np.sqrt(weights / ridge)
-    found = lsqr(diags_array(root) @ design, root * values, damp=1.0, atol=1e-12, btol=1e-12)[0]
+    cells = to_cells(coords, shape, groups, stored)
+    cuts, root = np.cumsum(sizes)[:-1], np.sqrt(weights / ridge)
+
+    def predict(terms):
+        parts = np.split(terms, cuts)
+        return root * sum(part[column] for part, column in zip(parts, cells.T, strict=True))
+
+    def pull_back(left):
+        pairs = zip(cells.T, sizes, strict=True)
+        return np.concatenate([np.bincount(c, root * left, minlength=size) for c, size in pairs])
+
+    design = LinearOperator((len(cells), sum(sizes)), predict, pull_back, dtype=np.float64)
+    found = lsqr(design, root * values, damp=1.0, atol=1e-12, btol=1e-12)[0]
     terms = tuple(np.zeros(size) for size in shape)
-    for term, seen, part in zip(terms, stored, np.split(found, starts[1:-1]), strict=True):
+    for term, seen, part in zip(terms, stored, np.split(found, cuts), strict=True):
         term[slice(None) if seen is None else seen] = part
     return terms

@@ -158,8 +158,8 @@ def check_dense(shape):
     """Raise where a dense array of this shape would have too many cells."""
     if prod(shape) > MAX_DENSE:
         raise ValueError(
-            f"A dense array of shape {tuple(shape)} needs {prod(shape) / 2**27:.3g} GiB; keep the "
-            "rows, which every estimator takes, or the part of them that you need."
+            f"A dense array of shape {tuple(shape)} needs {prod(shape) / 2**27:.3g} GiB; predict, "
+            "or keep, the cells that you need instead."
         )
 
 
@@ -243,7 +243,7 @@ def _why_negative(index):
         return "Indices count from 0; encode labels first, e.g. with OrdinalEncoder."
     return (
         "That is the code of a blank label (cat.codes of pandas) or of an unknown one "
-        "(OrdinalEncoder): leave those rows out, or, for predict, set handle_unknown='offset'."
+        "(OrdinalEncoder): leave those rows out, or, for predict, set handle_unknown='mean'."
     )
 
 

@@ -14,7 +14,7 @@ from sktf._cells.frame import Frame
 from sktf._cells.identifiability import CompletionWarning
 from sktf._cells.offset import Offset
 from sktf._cells.unfolding import is_large, side_sizes, to_cells
-from sktf._cells.validation import check_cells, check_extension, check_mode
+from sktf._cells.validation import check_cells, check_dense, check_extension, check_mode
 from sktf._models.export import cp_tensor, offset_components
 from sktf._models.extension import solve_rows, with_terms
 from sktf._models.honesty import warn_far_predictions, warn_wild_predictions
@@ -23,8 +23,6 @@ from sktf._models.rows import variance_of_unseen, with_mean_row
 from sktf._models.sklearn_types import BaseEstimator, RegressorMixin
 from sktf._objective import components
 
-# Largest dense tensor that to_dense makes, in cells.
-_MAX_DENSE = 2**30
 # Cells of a dense tensor that are computed at once.
 _CHUNK = 2**22
 
@@ -252,11 +250,7 @@ class BaseCompletion(VersionedPickle, RegressorMixin, BaseEstimator, ABC):
             When the tensor would have more than 2**30 cells; ``predict`` those you need.
         """
         check_is_fitted(self)
-        if prod(self.shape_) > _MAX_DENSE:
-            raise ValueError(
-                f"A dense tensor of shape {self.shape_} needs {prod(self.shape_) / 2**27:.3g} "
-                "GiB; predict the cells you need instead."
-            )
+        check_dense(self.shape_)
         dense = np.empty(prod(self.shape_))
         for start in range(0, dense.size, _CHUNK):
             linear = np.arange(start, min(start + _CHUNK, dense.size))

@@ -13,7 +13,6 @@ from sktf._descent.race import best_run, budget, refit
 from sktf._descent.recording import Measures, Recorder
 from sktf._descent.run import Problem, Run
 from sktf._descent.steps import make_step
-from sktf._descent.threads import one_blas_thread
 from sktf._models.rows import choose_strength
 from sktf._models.starts import KINDS, Start
 from sktf._models.verdict import judge
@@ -114,14 +113,12 @@ class Fitting:
 
     def descend(self, rng, told=True):
         """Run every start through the schedule and return the best run."""
-        # The bits of a matrix product depend on its threads, and small products lose by them.
-        with one_blas_thread():
-            # A race is recorded where the held-out cells are looked at.
-            first = 1 if len(self._starts()) == 1 else CHECK_EVERY
-            runs = [self._run(*start, first) for start in self._thetas(rng)]
-            if told:
-                self._begin(runs)
-            run = best_run(self.problem, runs)
+        # A race is recorded where the held-out cells are looked at.
+        first = 1 if len(self._starts()) == 1 else CHECK_EVERY
+        runs = [self._run(*start, first) for start in self._thetas(rng)]
+        if told:
+            self._begin(runs)
+        run = best_run(self.problem, runs)
         self._check_not_diverged(run)
         if self.held_out is not None:
             self._look_at_held_out(run)
@@ -290,8 +287,7 @@ class Fitting:
         cells = everything.seen_by(frame)
         self.counts = self._row_counts(cells)
         training = self._objective(cells, self.problem.losses[-1])
-        with one_blas_thread():
-            run = refit(self.problem._replace(training=training, held_out=None), run)
+        run = refit(self.problem._replace(training=training, held_out=None), run)
         self._check_not_diverged(run)
         return run
 

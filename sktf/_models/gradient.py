@@ -14,6 +14,7 @@ from sktf._cells.identifiability import warn_empty_fibers, warn_of_cells
 from sktf._cells.sorting import cell_numbers
 from sktf._cells.validation import check_clip, check_held_out, check_observations
 from sktf._descent.recording import to_frame
+from sktf._descent.threads import one_blas_thread
 from sktf._docs import documented
 from sktf._models.fitting import Fitting
 from sktf._models.honesty import warn_nothing_learned
@@ -71,16 +72,15 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         frame = self._kept(self._new_frame(observations))
         given = self._given_held_out(X_val, y_val, frame)
         training, held_out = self._hold_out(observations, given, rng)
-        if self.offset == "additive" and held_out is not None and not self._goes_on():
-            frame = frame.with_terms(training)  # held-out cells judge what they have not seen
         told = {"bounds": check_clip(self.clip, observations.values), "data": {"X": X, "y": y}}
-        fitting = Fitting(self, frame, training, held_out, **told)
+        fitting = Fitting(self, self._judged(frame, training, held_out), training, held_out, **told)
         warn_of_cells(observations, frame, 3)
-        run = fitting.descend(rng)
-        if held_out is not None and self.chooses_offset():
-            fitting, run = best_offset(fitting, run, rng)
-        if self.refit and held_out is not None and given is None and run.can_go_on:
-            run = fitting.refit(observations, run)
+        with one_blas_thread():
+            run = fitting.descend(rng)
+            if held_out is not None and self.chooses_offset():
+                fitting, run = best_offset(fitting, run, rng)
+            if self.refit and held_out is not None and given is None and run.can_go_on:
+                run = fitting.refit(observations, run)
         fitting.finish(run)
         self._set_fitted(fitting, run)
         self._warn_of_fit(fitting, observations, single_cells=given is None)
@@ -144,7 +144,8 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         frame = self._kept(fit_sensing_frame(measurements, groups, self.scale))
         told = {"bounds": check_clip(self.clip, measurements.values), "data": {}}
         fitting = Fitting(self, frame, measurements, None, **told, make=SensingObjective)
-        run = fitting.descend(check_random_state(self.random_state))
+        with one_blas_thread():
+            run = fitting.descend(check_random_state(self.random_state))
         fitting.finish(run)
         return self._set_fitted(fitting, run)
 
@@ -192,6 +193,11 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         """Return the frame fitted to observations."""
         groups = self._mode_groups(len(observations.shape))
         return fit_frame(observations, groups, self.offset, self.scale, whole=self._keeps_rows())
+
+    def _judged(self, frame, training, held_out):
+        """Return the frame to race in: held-out cells judge additive terms they were no part of."""
+        judged = self.offset == "additive" and held_out is not None and not self._goes_on()
+        return frame.with_terms(training) if judged else frame
 
     def _keeps_rows(self):
         """Whether indices without cells have parameters: as in the papers, and to go on from."""
@@ -293,7 +299,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
             warn_empty_fibers(observations, 4)
         if self.converged_:  # else that is the reason
             warn_nothing_learned(fitting.verdict, 4)
-        self._warn_of_predictions(observations, error, 5)
+            self._warn_of_predictions(observations, error, 5)
 
     def _warn(self, run):
         if run.status == "interrupted":

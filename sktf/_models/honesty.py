@@ -9,8 +9,8 @@ from sktf._objective.components import far_entry
 
 # Predictions beyond this many times the largest observed value are distrusted.
 _DWARFS = 10
-# So are predictions outside the observed range by this share of it and this many errors.
-_OUTSIDE, _ERRORS = 0.5, 3
+# So are predictions outside the observed range by so many times its width, and so many errors.
+_OUTSIDE, _ERRORS = 1.0, 3
 # Values whose range is a smaller share of the largest are alike, and differ by rounding.
 _ALIKE = 1e-6
 # Cells, drawn at random, at which predictions are looked at.
