@@ -44,7 +44,7 @@ class Recorder:
     def observe(self, iteration, time, loss, theta, **extra):
         """Record if it is time to; return "callback" when a callback asks to stop."""
         iteration, time = self.iteration + iteration, self.time + time
-        if iteration % self._spacing(iteration) or iteration == self._latest:
+        if iteration % self._spacing(iteration) or iteration == self.latest:
             return None
         return self._record(iteration, time, loss, theta, extra)
 
@@ -54,7 +54,7 @@ class Recorder:
         return iteration + spacing - (self.iteration + iteration) % spacing
 
     @property
-    def _latest(self):
+    def latest(self):
         """The iteration of the latest record; a stage begins where the one before it ended."""
         return self._records[-1]["iteration"] if self._records else None
 
@@ -74,7 +74,7 @@ class Recorder:
         """Record where a stage ended, and count on from there."""
         self.iteration += result.n_iter
         self.time += result.time
-        if self._latest != self.iteration:
+        if self.latest != self.iteration:
             self._record(self.iteration, self.time, result.loss, result.theta, extra)
 
     def trace(self):

@@ -206,8 +206,12 @@ class Fitting:
 
     def _refit(self, everything, run):
         """Descend on all cells, from where the run is, to the training loss it had."""
-        training = self._objective(everything, self.problem.losses[-1])
-        return refit(self.problem._replace(training=training, held_out=None), run)
+        try:
+            training = self._objective(everything, self.problem.losses[-1])
+            return refit(self.problem._replace(training=training, held_out=None), run)
+        except KeyboardInterrupt:  # outside the steps of the descent
+            run.status = "interrupted"
+            return run
 
     def _check_not_diverged(self, run):
         if run.status == "diverged":
