@@ -30,8 +30,9 @@ from sktf._models.sklearn_types import (
 # Members whose share of unexplained variance on held-out cells exceeds that of the median member
 # by this factor are left out of the mean.
 _FAILED = 3
-# Where no more than this share of the members finds the rank of the best, it is not identified.
-_AGREEMENT = 0.5
+# The rank is not identified where the upper quartile of the members' is so many times the lower
+# one, and by so much larger: ranks of 1 and 2 are near, and so are those of 9 and 12.
+_FACTOR, _DIFFERENCE = 2, 2
 
 
 @documented(BaseCompletion)
@@ -69,7 +70,7 @@ class CompletionEnsemble(VersionedPickle, MetaEstimatorMixin, RegressorMixin, Ba
     best_estimator_ : estimator
         The first of them.
     rank_ : int
-        Its rank.
+        The most frequent rank of the averaged members, the smallest if there are several.
     rank_agreement_ : float
         Share of the averaged members that found this rank.
     {shape_ ... feature_names_in_}
@@ -151,6 +152,9 @@ class CompletionEnsemble(VersionedPickle, MetaEstimatorMixin, RegressorMixin, Ba
 
         Raises
         ------
+        KeyboardInterrupt
+            On Ctrl-C. The ensemble then consists of the members fitted so far; one that was
+            interrupted in this process counts with the best state it had.
         ValueError
             When ``n_average`` exceeds ``n_estimators``, when the estimator has no
             ``random_state``, or for what the estimator raises.
@@ -158,13 +162,22 @@ class CompletionEnsemble(VersionedPickle, MetaEstimatorMixin, RegressorMixin, Ba
             When the estimator is a class.
         """
         data = {"X": X, "y": y, "sample_weight": sample_weight, "X_val": X_val, "y_val": y_val}
-        fits = [delayed(_fit)(member, data) for member in self._members()]
-        with _catching() as caught:
-            members, told = zip(*Parallel(n_jobs=self.n_jobs)(fits), strict=True)
+        members = self._members()
+        told = [()] * len(members)
+        fits = [delayed(_fit)(number, member, data) for number, member in enumerate(members)]
+        try:
+            with _catching() as caught:
+                for number, member, messages in _in_any_order(self.n_jobs)(fits):
+                    members[number], told[number] = member, messages
+        except KeyboardInterrupt:
+            reached = [member for member in members if hasattr(member, "rank_")]
+            if reached:
+                self._set_fitted(reached)
+            raise
         found = chain((warning.message for warning in caught), *told)
         for message in {(type(message), str(message)): message for message in found}.values():
             warnings.warn(message, stacklevel=3)  # the caller of fit
-        self._set_fitted(members)
+        self._warn_of_ranks(self._set_fitted(members))
         return self
 
     def _members(self):
@@ -183,28 +196,36 @@ class CompletionEnsemble(VersionedPickle, MetaEstimatorMixin, RegressorMixin, Ba
         return [clone(member).set_params(random_state=int(seed)) for seed in seeds]
 
     def _set_fitted(self, members):
-        """Order the members and set all fitted attributes at once."""
+        """Order the members and set all fitted attributes at once; return the averaged ranks."""
         scores = np.array([getattr(m, "validation_score_", None) for m in members], dtype=float)
         losses = np.array([getattr(m, "loss_", 0.0) for m in members], dtype=float)
         # A member that held nothing out has no score; those are told apart by training loss.
         order = np.lexsort((losses, np.nan_to_num(-scores, nan=np.inf)))
         members, scores = [members[i] for i in order], scores[order]
-        n_average = self.n_average or _n_good(scores)
+        # An interrupted fit may have fewer members than are asked for.
+        n_average = min(self.n_average or _n_good(scores), len(members))
         best = members[0]
-        ranks = [member.rank_ for member in members[:n_average]]
-        seen = ("rank_", "shape_", "n_features_in_", "feature_names_in_")
+        ranks, counts = np.unique([m.rank_ for m in members[:n_average]], return_counts=True)
+        seen = ("shape_", "n_features_in_", "feature_names_in_")
         vars(self).update(
             {name: value for name, value in vars(best).items() if name in seen},
             estimators_=members,
             validation_scores_=scores,
             n_average_=n_average,
             best_estimator_=best,
-            rank_agreement_=float(np.mean([rank == best.rank_ for rank in ranks])),
+            rank_=int(ranks[counts.argmax()]),
+            rank_agreement_=float(counts.max() / n_average),
         )
-        if n_average > 1 and self.rank_agreement_ <= _AGREEMENT:
+        return np.repeat(ranks, counts)
+
+    def _warn_of_ranks(self, ranks):
+        low, high = np.quantile(ranks, [0.25, 0.75], method="averaged_inverted_cdf")
+        if high >= _FACTOR * low and high - low >= _DIFFERENCE:
+            *others, largest = map(str, ranks)
             warnings.warn(
-                f"Rank not identified: of {n_average} fits {sorted(ranks)} are the ranks. Their "
-                "mean may still predict well; more cells or less noise would settle the rank.",
+                f"Rank not identified: {len(ranks)} fits found ranks {', '.join(others)} and "
+                f"{largest}. Their mean may still predict well; more cells or less noise would "
+                "settle the rank.",
                 CompletionWarning,
                 4,  # the caller of fit
             )
@@ -247,10 +268,18 @@ class CompletionEnsemble(VersionedPickle, MetaEstimatorMixin, RegressorMixin, Ba
         return sum(member.to_dense() for member in self._averaged()) / self.n_average_
 
 
-def _fit(member, data):
+def _in_any_order(n_jobs):
+    """Return a Parallel that yields results as they come, or all at the end where it cannot."""
+    try:
+        return Parallel(n_jobs=n_jobs, return_as="generator_unordered")
+    except ValueError:  # joblib's "multiprocessing", for one
+        return Parallel(n_jobs=n_jobs)
+
+
+def _fit(number, member, data):
     """Fit a member; return it and its warnings, if this is the main thread of a process."""
     with _catching() as caught:
-        return member.fit(**data), [warning.message for warning in caught]
+        return number, member.fit(**data), [warning.message for warning in caught]
 
 
 def _catching():

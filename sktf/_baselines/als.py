@@ -7,6 +7,7 @@ sweeps over the observed cells alone elsewhere.
 import warnings
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from math import prod
 from numbers import Integral, Real
 from typing import NamedTuple, Self
@@ -42,6 +43,51 @@ class _Run(NamedTuple):
     n_iter: int
     converged: bool
     score: float
+
+
+class _Runs:
+    """The runs of one fit as they come, so that an interrupt leaves what they have reached.
+
+    ``best`` holds the best run of each number of components so far, ``last`` the one that goes on
+    with all cells, or None. ``solve`` is a solver ``(cells, rank, start, keep=keep)``.
+    """
+
+    def __init__(self, solve):
+        self._solve, self.best, self.last = solve, [], None
+
+    @property
+    def final(self):
+        """The run that the fit ends with."""
+        return self.last or min(self.best, key=lambda run: run.score)
+
+    def start(self, n_init, rank, training, scored):
+        """Run from random starts; the best of them joins ``best``."""
+        number = len(self.best)
+
+        def add(run):
+            self.best[number:] = [min([*self.best[number:], run], key=lambda run: run.score)]
+
+        for _ in range(n_init):
+            self._run(add, training, scored, rank)
+
+    def go_on(self, cells):
+        """Run from the best of ``best``."""
+        factors = self.final.factors
+        self._run(partial(setattr, self, "last"), cells, cells, factors[0].shape[1], factors)
+
+    def _run(self, add, training, scored, rank, start=None):
+        reached = None
+
+        def keep(factors, n_iter):
+            nonlocal reached
+            reached = factors, n_iter, False
+
+        try:
+            reached = self._solve(training, rank, start, keep=keep)
+        finally:
+            if reached:
+                score = mean_squared_error(reached[0], scored)
+                add(_Run(*reached, score if np.isfinite(score) else np.inf))
 
 
 @documented()
@@ -98,7 +144,7 @@ class CPALSCompletion(BaseCompletion):
     loss_ : float
         Mean squared error on the observed cells, on the scaled data.
     converged_ : bool
-        Whether the last run ended before ``max_iter``.
+        Whether the last run ended before ``max_iter``, and the fit was not interrupted.
 
     Notes
     -----
@@ -156,11 +202,20 @@ class CPALSCompletion(BaseCompletion):
         solver = self._solver(cells, max(ranks))
         given = given and given.take(frame.reads(given)).seen_by(frame)
         training, held_out = self._hold_out(cells, given, ranks, rng)
-        best = self._search(solver, ranks, training, held_out, rng)
-        run = min(best, key=lambda run: run.score)
-        if held_out is not None and given is None:
-            run = self._run(solver, cells, None, run.factors[0].shape[1], rng, run.factors)
-        self._set_fitted(frame, observations, run, solver, held_out and (ranks, best), bounds)
+        settings = {"rng": rng, "max_iter": self.max_iter, "tol": self.tol}
+        runs = _Runs(partial(_SOLVERS[solver], **settings))
+        told = solver, held_out and ranks, bounds
+        try:
+            self._search(runs, ranks, training, held_out)
+            if held_out is not None and given is None:
+                runs.go_on(cells)
+        except KeyboardInterrupt:
+            if runs.best:
+                self._set_fitted(frame, cells, runs, *told)
+                self.converged_ = False
+            raise
+        self._set_fitted(frame, cells, runs, *told)
+        self._warn(frame, observations)
         return self
 
     def _ranks(self, cells):
@@ -210,36 +265,24 @@ class CPALSCompletion(BaseCompletion):
         drawn = rng.permutation(n_cells)
         return cells.take(drawn[n_held_out:]), cells.take(drawn[:n_held_out])
 
-    def _search(self, solver, ranks, training, held_out, rng):
-        """Return the best run of each number of components that was tried."""
-        best = []
+    def _search(self, runs, ranks, training, held_out):
+        """Try one number of components after another."""
         for rank in ranks:
-            best.append(self._best_start(solver, rank, training, held_out, rng))
-            scores = [run.score for run in best]
-            if self.n_components is None and len(best) > _PATIENCE + np.argmin(scores):
+            runs.start(self.n_init, rank, training, training if held_out is None else held_out)
+            scores = [run.score for run in runs.best]
+            if self.verbose:
+                where = "training" if held_out is None else "held-out"
+                print(f"{rank} components, {where} loss = {scores[-1]:.8f}")
+            if self.n_components is None and len(scores) > _PATIENCE + np.argmin(scores):
                 break
-        return best
 
-    def _best_start(self, solver, rank, training, held_out, rng):
-        runs = (self._run(solver, training, held_out, rank, rng) for _ in range(self.n_init))
-        best = min(runs, key=lambda run: run.score)
-        if self.verbose:
-            where = "training" if held_out is None else "held-out"
-            print(f"{rank} components, {where} loss = {best.score:.8f}")
-        return best
-
-    def _run(self, solver, training, held_out, rank, rng, start=None):
-        """Run from a random start, or from factors."""
-        run = _SOLVERS[solver](training, rank, start, rng, self.max_iter, self.tol)
-        score = mean_squared_error(run[0], training if held_out is None else held_out)
-        return _Run(*run, score if np.isfinite(score) else np.inf)
-
-    def _set_fitted(self, frame, observations, run, solver, search, bounds):
-        """Set all fitted attributes at once, then warn if the last run did not converge."""
-        factors, cells, scores = frame.factors(run.factors), observations.seen_by(frame), None
-        if search:
-            loss = np.array([run.score for run in search[1]])
-            scores = {"n_components": np.array(search[0][: len(loss)]), "loss": loss}
+    def _set_fitted(self, frame, cells, runs, solver, searched, bounds):
+        """Set all fitted attributes at once; ``searched`` are the ranks compared, or None."""
+        run, scores = runs.final, None
+        factors = frame.factors(run.factors)
+        if searched:
+            loss = np.array([run.score for run in runs.best])
+            scores = {"n_components": np.array(searched[: len(loss)]), "loss": loss}
         vars(self).update(
             self._components(factors, frame, cells.row_counts(frame.sizes)),
             n_components_=run.factors[0].shape[1],
@@ -250,7 +293,9 @@ class CPALSCompletion(BaseCompletion):
             converged_=run.converged,
             _bounds=bounds,
         )
-        if not run.converged:
+
+    def _warn(self, frame, observations):
+        if not self.converged_:
             warnings.warn(
                 f"Alternating least squares did not converge in max_iter={self.max_iter} sweeps; "
                 "increase max_iter or tol.",

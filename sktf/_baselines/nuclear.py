@@ -20,6 +20,8 @@ from sktf._models.base import BaseCompletion
 from sktf._models.sklearn_types import checks_parameters
 from sktf._objective.components import entropy_rank, sum_of_products
 
+# What SCS returns when it has caught a Ctrl-C, which Python then never sees.
+_CAUGHT_INTERRUPT = -5
 # Most rows plus columns. The solver decomposes a square matrix of this order a few thousand times,
 # at 1000 in half a second each.
 _MAX_ORDER = 1000
@@ -183,7 +185,12 @@ def least_nuclear_norm(sizes, rows, columns, values, epsilon, tol, max_iter):
     with warnings.catch_warnings():
         # The status says the same, and the estimator warns.
         warnings.filterwarnings("ignore", "Solution may be inaccurate", UserWarning)
-        problem.solve(solver=cvxpy.SCS, eps_abs=tol, eps_rel=tol, max_iters=max_iter)
+        data, chain, inverse = problem.get_problem_data(cvxpy.SCS)
+        settings = {"eps_abs": tol, "eps_rel": tol, "max_iters": max_iter}
+        solution = chain.solve_via_data(problem, data, solver_opts=settings)
+        if solution["info"]["status_val"] == _CAUGHT_INTERRUPT:
+            raise KeyboardInterrupt
+        problem.unpack_results(solution, chain, inverse)
     if matrix.value is None:
         raise ValueError(f"SCS found no matrix: {problem.status}; increase max_iter or epsilon.")
     return matrix.value, problem.solver_stats.num_iters, problem.status == cvxpy.OPTIMAL

@@ -29,8 +29,11 @@ def mean_squared_error(factors, cells):
         return float(np.average(residual**2, weights=cells.weights))
 
 
-def sparse_als(cells, rank, start, rng, max_iter, tol):
-    """Return factors, the number of sweeps, and whether the relative error settled to ``tol``."""
+def sparse_als(cells, rank, start, rng, max_iter, tol, keep):
+    """Return factors, the number of sweeps, and whether the relative error settled to ``tol``.
+
+    ``keep(factors, n_sweeps)`` is called after every sweep.
+    """
     factors = start or [rng.random_sample((size, rank)) for size in cells.shape]
     modes = [_by_row(cells, mode) for mode in range(len(cells.shape))]
     norm = np.sqrt(np.average(cells.values**2, weights=cells.weights))
@@ -49,6 +52,7 @@ def sparse_als(cells, rank, start, rng, max_iter, tol):
             error = np.sqrt(mean_squared_error(jump, cells)) / norm
             if error < errors[-1]:
                 factors, errors[-1] = jump, error
+        keep(factors, sweep + 1)
         if sweep > 0 and abs(errors[-2] - errors[-1]) < tol:
             return factors, sweep + 1, True
     return factors, max_iter, False

@@ -13,22 +13,32 @@ _RIDGE = 1e-10
 _SMALLEST = np.finfo(np.float64).tiny
 
 
-def cells_cp_als(cells, rank, start, rng, max_iter, tol):
-    """Fit by `masked_cp_als`, from a random start or factors; unobserved indices get zeros."""
+def cells_cp_als(cells, rank, start, rng, max_iter, tol, keep):
+    """Fit by `masked_cp_als`, from a random start or factors; unobserved indices get zeros.
+
+    ``keep(factors, n_sweeps)`` is called after every sweep.
+    """
+
+    def everywhere(found):
+        factors = [np.zeros((size, rank)) for size in cells.shape]
+        for factor, rows, values in zip(factors, used, found, strict=True):
+            factor[rows] = values
+        return factors
+
     numbered = [np.unique(column, return_inverse=True) for column in cells.coords.T]
     used, place = zip(*numbered, strict=True)
     tensor, mask = np.zeros([*map(len, used)]), np.zeros([*map(len, used)], dtype=bool)
     tensor[place], mask[place] = cells.values, True
     init = "uniform" if start is None else [f[rows] for f, rows in zip(start, used, strict=True)]
     settings = {"n_sweeps": max_iter, "tol": tol, "rng_seed": rng, "init": init}
+    settings["keep"] = lambda found, n_sweeps: keep(everywhere(found), n_sweeps)
     found, n_iter, converged = masked_cp_als(tensor, mask, rank, **settings)
-    factors = [np.zeros((size, rank)) for size in cells.shape]
-    for factor, rows, values in zip(factors, used, found, strict=True):
-        factor[rows] = values
-    return factors, n_iter, converged
+    return everywhere(found), n_iter, converged
 
 
-def masked_cp_als(tensor, mask, rank, *, n_sweeps, tol, rng_seed, init="uniform", target=0.0):
+def masked_cp_als(
+    tensor, mask, rank, *, n_sweeps, tol, rng_seed, init="uniform", target=0.0, keep=lambda *_: None
+):
     """Fit a CP decomposition to the observed cells by tensorly's alternating least squares.
 
     Missing cells, those outside ``mask`` (None: there are none), start at the mean of the observed
@@ -36,7 +46,8 @@ def masked_cp_als(tensor, mask, rank, *, n_sweeps, tol, rng_seed, init="uniform"
     imputes them. Else ``init`` names the entries of the start: "uniform" on [0, 1), or standard
     normal "gaussian". The sweeps end when the relative error on the observed cells changes by less
     than ``tol`` or is at most ``target``. Returns factors whose columns of one component have equal
-    norms, the number of sweeps, and whether they ended before ``n_sweeps``.
+    norms, the number of sweeps, and whether they ended before ``n_sweeps``; ``keep`` is called with
+    the first two after every sweep.
 
     On held-out IL-2 cells, 10 % seen, R = 3, the median relative error of 16 starts is .38, against
     .57 with a fill of zeros, .68 with a Gaussian start, .91 with both. Complete tensors prefer a
@@ -49,7 +60,11 @@ def masked_cp_als(tensor, mask, rank, *, n_sweeps, tol, rng_seed, init="uniform"
     if not observed.any():
         return [np.zeros((n, rank)) for n in tensor.shape], 0, True
     scale = np.sqrt(np.mean(observed**2))
-    watch = _ObservedError(observed / scale, mask, tol, target)
+
+    def keep_balanced(factors, n_done):
+        keep(_balanced(factors, scale), n_done)
+
+    watch = _ObservedError(observed / scale, mask, tol, target, keep_balanced)
     with tl.backend_context("numpy", local_threadsafe=True):
         if isinstance(init, str):
             rng = check_random_state(rng_seed)
@@ -80,14 +95,16 @@ class _ObservedError:
     first call comes before the first sweep, and tensorly ignores what it returns.
     """
 
-    def __init__(self, observed, mask, tol, target):
+    def __init__(self, observed, mask, tol, target, keep):
         self.observed, self.mask, self.tol, self.target = observed, mask, tol, target
-        self.errors = []
+        self.errors, self.keep = [], keep
 
     def __call__(self, cp, _):
         fitted = cp.to_tensor() if self.mask is None else cp.to_tensor()[self.mask]
         residual = np.linalg.norm(fitted - self.observed)
         self.errors.append(residual / np.linalg.norm(self.observed))
+        if len(self.errors) > 1:
+            self.keep(cp.factors, len(self.errors) - 1)
         return self.settled()
 
     def settled(self):

@@ -26,20 +26,28 @@ _BEYOND, _WITHIN_REACH = 5, 1.5
 
 
 def best_run(problem, runs):
-    """Race the runs through the schedule and return the one with the best score."""
+    """Race the runs through the schedule and return the one with the best score.
+
+    A KeyboardInterrupt ends the race; it goes on to the caller where nothing is reached yet.
+    """
+    try:
+        return _race(problem, runs)
+    except KeyboardInterrupt:  # outside the steps of a descent
+        return _best_of_stopped(problem, runs, "interrupted")
+
+
+def _race(problem, runs):
     finalists = _screen(problem, runs)
     finished = _each(problem, "finalists", finalists, lambda run: run.go_through(problem))
     stopped = [run for run in finished if run.stopped]
-    for run in stopped:
-        run.measure(problem)
-    if problem.pruning and not stopped:
+    # Whoever stops one run stops the race: its status is how the winner ended.
+    if stopped:
+        return _best_of_stopped(problem, finished, stopped[0].status)
+    if problem.pruning:
         for run in finished:
             run.distrust(problem)
     best = min(finished, key=lambda run: _level(problem, run))
-    # Whoever stops one run stops the race: its status is how the winner ended.
-    if stopped:
-        best.status = stopped[0].status
-    elif problem.pruning and best.can_go_on:
+    if problem.pruning and best.can_go_on:
         _prune(problem, finished, best)
     return best
 
@@ -56,10 +64,22 @@ def budget(problem, runs, refits):
     return {stage: size for stage, size in stages.items() if size[0]}
 
 
+def _best_of_stopped(problem, runs, status):
+    """Return the best of runs that ended in different stages."""
+    reached = [run for run in runs if run.reached]
+    if not reached:
+        raise KeyboardInterrupt
+    for run in reached:
+        run.measure(problem)
+    best = min(reached, key=lambda run: _level(problem, run))
+    best.status = status
+    return best
+
+
 def _each(problem, stage, runs, descend):
     """Let every run descend, as many at once as may; return those that did.
 
-    Where there is one at a time, whoever stops one stops the rest.
+    Whoever stops one stops the rest.
     """
     progress = problem.progress
     progress.begin(stage, runs)

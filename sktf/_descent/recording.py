@@ -42,7 +42,7 @@ class Recorder:
     def observe(self, iteration, time, loss, theta, **extra):
         """Record if it is time to; return whether it was."""
         iteration, time = self.iteration + iteration, self.time + time
-        is_time = iteration % self._spacing(iteration) == 0 and iteration != self._latest
+        is_time = iteration % self._spacing(iteration) == 0 and iteration != self.latest
         if is_time:
             self._record(iteration, time, loss, theta, extra)
         return is_time
@@ -53,7 +53,7 @@ class Recorder:
         return iteration + spacing - (self.iteration + iteration) % spacing
 
     @property
-    def _latest(self):
+    def latest(self):
         """The iteration of the latest record; a stage begins where the one before it ended."""
         return self._records[-1]["iteration"] if self._records else None
 
@@ -72,7 +72,7 @@ class Recorder:
         """Record where a stage ended, and count on from there; return whether that was new."""
         self.iteration += result.n_iter
         self.time += result.time
-        is_new = self._latest != self.iteration
+        is_new = self.latest != self.iteration
         if is_new:
             self._record(self.iteration, self.time, result.loss, result.theta, extra)
         return is_new

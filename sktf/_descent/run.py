@@ -3,7 +3,7 @@
 Each stage is a plain gradient descent on one loss that takes over where the one before it ended.
 """
 
-from math import inf
+from math import inf, isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,6 +86,11 @@ class Run:
         return self.status in ("callback", "interrupted")
 
     @property
+    def reached(self):
+        """Whether there is a state to keep, with a record of how it came about."""
+        return isfinite(self.loss) and self.recorder.latest is not None
+
+    @property
     def can_go_on(self):
         """Whether another stage may follow."""
         return not self.stopped and self.status != "diverged"
@@ -103,16 +108,10 @@ class Run:
         tol = problem.tol if until is None else max(until, problem.tol)
         # Overflow is how a descent diverges, and its status says so.
         with np.errstate(over="ignore", invalid="ignore"):
-            try:
-                result = gradient_descent(
-                    objective, self.theta, problem.step, max_iter=max_iter, tol=tol,
-                    observe=observer, due=observer.due,
-                )  # fmt: skip
-            except KeyboardInterrupt:  # in the first gradient: there is nothing new to keep
-                if self.status is None:
-                    raise
-                self.status = "interrupted"
-                return self
+            result = gradient_descent(
+                objective, self.theta, problem.step, max_iter=max_iter, tol=tol,
+                observe=observer, due=observer.due,
+            )  # fmt: skip
         is_record = self._take(result, held)
         if self.stopped:
             problem.progress.stop(self.status)
@@ -120,18 +119,22 @@ class Run:
         return self
 
     def _take(self, result, held):
-        """Move to where a descent ended; return whether that is one record more."""
-        is_record = False
-        if result.status == "diverged":
-            self.recorder.iteration += result.n_iter
-        else:
-            extra = {"validation_loss": held.latest} if held else {}
-            is_record = self.recorder.end_stage(result, **extra)
-            result = held.best(result) if held else result
+        """Move to where a descent ended, or to the best theta on the held-out cells.
+
+        Return whether that is one record more.
+        """
+        last, extra = result, {"validation_loss": held.latest} if held else {}
+        diverged = result.status == "diverged"
+        if held and not diverged:
+            result = held.best(result)
         self.turned, self.n_iter = held is None or held.turned, result.n_iter
         self.theta, self.loss, self.status = result.theta, result.loss, result.status
-        self.score = inf if self.status == "diverged" else held.loss if held else result.loss
-        return is_record
+        self.score = inf if diverged else held.loss if held else result.loss
+        # Last, since whoever looks at the record may interrupt.
+        if diverged:
+            self.recorder.iteration += last.n_iter
+            return False
+        return self.recorder.end_stage(last, **extra)
 
     def go_through(self, problem):
         """Descend on one loss after another."""

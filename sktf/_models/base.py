@@ -131,6 +131,9 @@ class BaseCompletion(VersionedPickle, RegressorMixin, BaseEstimator, ABC):
 
         Raises
         ------
+        KeyboardInterrupt
+            On Ctrl-C. The model keeps the best state it has reached, ``converged_`` is False; where
+            it has reached none, it is as before.
         ValueError
             When an index is negative, fractional or outside ``shape``, when y is not finite, when
             a parameter does not fit the data, or when a descent diverges.

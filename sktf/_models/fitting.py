@@ -279,6 +279,13 @@ class Fitting:
 
     def refit(self, everything, run):
         """Descend on all cells, from where the run is, to the training loss it had."""
+        try:
+            return self._refit(everything, run)
+        except KeyboardInterrupt:  # outside the steps of the descent
+            run.status = "interrupted"
+            return run
+
+    def _refit(self, everything, run):
         frame = self.frame
         if frame.offset.terms and not self.estimator._goes_on():
             frame = self.frame = frame.with_terms(everything, frame.offset.scale)

@@ -270,7 +270,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         return tuple(LOSSES[name](self.huber_delta) for name in names)
 
     def _set_fitted(self, fitting, run):
-        """Set all fitted attributes at once, then warn about how the descent ended."""
+        """Set all fitted attributes at once, then tell how the descent ended."""
         theta = fitting.problem.training.to_numpy(run.theta)
         attributes = fitting.attributes(theta)
         trace = run.recorder.trace()
@@ -289,6 +289,8 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         )
         vars(self).update(attributes)
         fitting.end(attributes)
+        if run.status == "interrupted":
+            raise KeyboardInterrupt("The model keeps the best state it has reached.")
         self._warn(run)
         return self
 
@@ -302,9 +304,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
             self._warn_of_predictions(observations, error, 5)
 
     def _warn(self, run):
-        if run.status == "interrupted":
-            warnings.warn("Interrupted: the best state so far is kept.", ConvergenceWarning, 5)
-        elif run.status == "max_iter":
+        if run.status == "max_iter":
             moved = run.loss < 0.999 * run.first_loss
             warnings.warn(
                 f"The descent did not converge in max_iter={self.max_iter} iterations; "

@@ -13,7 +13,11 @@ def best_offset(fitting, run, rng):
     enough = min(_NEAR * fitting.verdict.error, fitting.verdict.error_of_mean)
     if run.stopped or _error(frame.offset, fitting.held_out) > enough:
         return fitting, run
-    additive, beside = fitting.beside(rng, frame)
+    try:
+        additive, beside = fitting.beside(rng, frame)
+    except KeyboardInterrupt:  # before it has reached anything
+        run.status = "interrupted"
+        return fitting, run
     if beside.stopped or not additive.verdict.error < fitting.verdict.error:
         run.status = beside.status if beside.stopped else run.status
         return fitting, run

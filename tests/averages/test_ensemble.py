@@ -8,10 +8,8 @@ from cases.ensembles import Stub
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import r2_score
 
-from sktf import (
-    CompletionEnsemble,
-    CompletionWarning,
-)
+from sktf import CompletionEnsemble, CompletionWarning, CPCompletion
+from sktf.datasets import make_low_rank, sample_entries
 
 # Short fits of few rows are the point here; what they end with is tested where it matters.
 pytestmark = [
@@ -64,23 +62,70 @@ def test_n_average_is_the_number_averaged():
     assert members_of(stubs((0.1, 0.9, 0.2), n_average=2)) == [1, 2]
 
 
-def test_rank_of_the_best_and_its_agreement():
-    """Of the averaged members .9, .8 and .7 two have rank 3; the failed one does not count."""
-    ensemble = stubs((-9.0, 0.9, 0.8, 0.7), ranks=(8, 3, 2, 3))
+@pytest.mark.parametrize(
+    ("ranks", "rank", "agreement"),
+    [
+        ((4, 3, 3, 3), 3, 3 / 4),  # the best member has another
+        ((5, 2, 5, 2), 2, 1 / 2),  # of two the smaller
+        ((6, 4, 5, 3), 3, 1 / 4),
+    ],
+)
+def test_the_rank_is_the_most_frequent_one(ranks, rank, agreement):
+    """And its agreement the share of the members that found it."""
+    ensemble = stubs((0.9, 0.8, 0.8, 0.8), ranks=ranks)
+    assert (ensemble.rank_, ensemble.rank_agreement_) == (rank, agreement)
+    assert type(ensemble.rank_) is int
+
+
+def test_the_rank_of_members_left_out_does_not_count():
+    """Of the averaged members .9, .8 and .7 two have rank 3; those that failed have 8."""
+    ensemble = stubs((-9.0, -9.0, 0.9, 0.8, 0.7, 0.7), ranks=(8, 8, 3, 2, 3, 2), n_average=3)
     assert ensemble.rank_ == 3
     assert ensemble.rank_agreement_ == pytest.approx(2 / 3)
 
 
-@pytest.mark.parametrize(("ranks", "warns"), [((2, 3, 4), True), ((2, 2, 3), False)])
+@pytest.mark.parametrize(
+    ("ranks", "warns"),
+    [
+        ((8, 2, 5, 2, 9), True),  # the quartiles are 2 and 8
+        ((1, 1, 3, 3), True),
+        ((2, 9), True),
+        ((0, 0, 2, 2), True),
+        ((16, 17, 12, 15, 20), False),  # none agree, but 15 and 17 are near
+        ((1, 2, 1, 2), False),
+        ((2, 3, 3, 3, 12), False),  # one stands out
+        ((4,), False),
+        ((0, 0), False),
+    ],
+)
 def test_a_rank_that_is_not_identified_warns_the_caller(ranks, warns):
-    """When no more than half agree with the best; the warning carries the line of fit."""
+    """When the upper quartile is twice the lower and 2 larger; with the line of fit."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        stubs((0.9, 0.8, 0.8), ranks=ranks)
+        stubs((0.9,) * len(ranks), ranks=ranks)
     assert [w.category for w in caught] == [CompletionWarning] * warns
     if warns:
-        assert "[2, 3, 4]" in str(caught[0].message)
+        *others, largest = sorted(ranks)
+        found = f"{len(ranks)} fits found ranks {', '.join(map(str, others))} and {largest}."
+        assert found in str(caught[0].message)
         assert caught[0].filename == __file__
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("per_parameter", "least", "most"), [(1.5, 2, 3), (10, 0, 0)])
+def test_ranks_of_far_too_few_cells_are_not_identified(per_parameter, least, most):
+    """20^3, rank 4, 10 % noise: 1.5 cells for each of the 232 free parameters, or ten."""
+    told = []
+    for seed in range(3):
+        tensor, _ = make_low_rank((20, 20, 20), 4, random_state=seed)
+        share = per_parameter * 232 / tensor.size
+        X, y = sample_entries(tensor, share, noise=0.1, random_state=seed)
+        member = CPCompletion(shape=tensor.shape)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            CompletionEnsemble(member, n_estimators=5, random_state=0).fit(X, y)
+        told.append(any("Rank not identified" in str(w.message) for w in caught))
+    assert least <= sum(told) <= most
 
 
 def test_weights_reach_the_members():

@@ -1,9 +1,13 @@
 """Least nuclear norm: closed forms, the paper's comparison with truth, constraints, guards."""
 
+import os
+import signal
 import sys
+from threading import Timer
 
 import numpy as np
 import pytest
+import scs
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
@@ -211,3 +215,25 @@ def test_without_cvxpy_the_extra_is_named(monkeypatch):
     with pytest.raises(ImportError, match=r'pip install "sktf\[nuclear\]"'):
         NuclearNormCompletion().fit([[0, 0]], [1.0])
     assert not hasattr(nuclear, "cvxpy")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to oneself")
+def test_ctrl_c_goes_on_and_leaves_no_fit(monkeypatch):
+    """SCS catches the signal itself and reports a failure; here it would need days."""
+    truth, _ = make_low_rank((40, 40), 3, random_state=0)
+    X, y = sample_entries(truth, 0.5, noise=0.3, random_state=0)
+    model = NuclearNormCompletion(tol=1e-14, max_iter=10**9)
+    solve = scs.solve
+
+    def with_ctrl_c(*args, **options):
+        Timer(0.2, os.kill, [os.getpid(), signal.SIGINT]).start()
+        return solve(*args, **options)
+
+    monkeypatch.setattr(scs, "solve", with_ctrl_c)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(X, y)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not hasattr(model, "shape_")

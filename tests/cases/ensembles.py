@@ -1,7 +1,9 @@
 """Helpers of several files of tests."""
 
+from time import sleep
+
 import numpy as np
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import BaseEstimator, RegressorMixin, clone
 
 from sktf import (
     CompletionEnsemble,
@@ -35,6 +37,24 @@ class Stub(RegressorMixin, BaseEstimator):
 
     def to_dense(self):
         return np.full(SHAPE, self.value_)
+
+
+class Interrupted(Stub):
+    """The fit of one number is interrupted, ``reaches`` its state or not, after a while."""
+
+    def __init__(self, at=2, reaches=True, seconds=0.0, random_state=None):
+        super().__init__((0.9, 0.8, 0.7, 0.6), random_state=random_state)
+        self.at, self.reaches, self.seconds = at, reaches, seconds
+
+    def fit(self, X, y, **data):
+        fitted = clone(self)
+        Stub.fit(fitted, X, y)
+        if fitted.value_ == self.at:
+            sleep(self.seconds)
+            if self.reaches:
+                Stub.fit(self, X, y)
+            raise KeyboardInterrupt
+        return Stub.fit(self, X, y)
 
 
 def small_ensemble(**options):

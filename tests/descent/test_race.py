@@ -167,3 +167,28 @@ def test_the_last_fit_uses_the_last_loss():
     problem = make_problem({"first": nowhere, "second": parabola(0.0)})
     refit(problem, run)
     assert {name for name, _ in problem.training.log} == {"second"}
+
+
+def impatient(theta):
+    """A parabola about 0; Ctrl-C beyond 5, and nothing finite beyond 10."""
+    if 5 < theta[0] < 10:
+        raise KeyboardInterrupt
+    return nowhere(theta) if theta[0] > 10 else parabola(0.0)(theta)
+
+
+@pytest.mark.parametrize("starts", [(0.5, 9.0), (20.0, 0.5, 9.0, 0.4)])
+def test_an_interrupt_before_the_first_step_of_a_start_keeps_the_starts_before(starts):
+    """The run from .5 is near 0, that from 9 has no gradient yet, the last never begins."""
+    runs = [make_run(start) for start in starts]
+    run = best_run(make_problem({"only": impatient}, losses=("only",)), runs)
+    assert run is runs[starts.index(0.5)] and run.status == "interrupted"
+    # Four starts are screened first, for 30 iterations.
+    assert abs(run.theta[0]) <= 0.5 * 0.9**30 * 1.001
+    assert [r.theta[0] for r in runs if r.reached and r is not run and r.status != "diverged"] == []
+
+
+@pytest.mark.parametrize("starts", [(9.0,), (9.0, 0.5), (20.0, 9.0)])
+def test_an_interrupt_before_anything_is_reached_goes_on(starts):
+    """No gradient has come, or only of a start that diverged."""
+    with pytest.raises(KeyboardInterrupt):
+        best_run(make_problem({"only": impatient}, losses=("only",)), [*map(make_run, starts)])

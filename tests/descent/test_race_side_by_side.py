@@ -67,6 +67,22 @@ def test_where_no_more_threads_may_start_every_run_descends_once(monkeypatch, n_
     assert all(r.recorder.iteration <= 600 for r in runs)
 
 
+def test_ctrl_c_ends_all_runs_where_no_thread_may_start(monkeypatch):
+    """The one thread there is goes on to no other run; each would take 10^5 iterations."""
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    def impatient(iteration, *_):
+        if iteration == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Thread, "start", refuse)
+    endless = {"max_iter": 10**5, "tol": -1.0, "function": parabola(0.0, curvature=1e-7)}
+    run, runs = side_by_side([0.5, -0.6, 0.4], impatient, **endless)
+    assert run.status == "interrupted" and [r.recorder.iteration for r in runs] == [5, 0, 0]
+
+
 def test_a_descent_looks_around_however_seldom_it_is_recorded():
     """Every hundred steps at least, so that Ctrl-C and the end of a race take effect."""
     run = Run(0, np.zeros(1), Recorder(lambda theta: {}, 10**9))
