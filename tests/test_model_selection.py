@@ -120,6 +120,7 @@ def test_indices_beside_labels_keep_their_place(kind):
 
 
 # Least squares without the cells of a whole fiber may leave its row far out, and says so.
+@pytest.mark.filterwarnings("ignore:No cell tells of:sktf.CompletionWarning")
 @pytest.mark.filterwarnings("ignore:Predictions dwarf:sktf.CompletionWarning")
 def test_splitters_in_scikit_learn():
     """A search finds the true rank; labels in a pipeline, and predictions of whole fibers."""

@@ -154,12 +154,11 @@ def check_rows(caller, X, *y):
     return _check_coordinates(caller, X, dtype=np.int64), y
 
 
-def check_dense(shape):
-    """Raise where a dense array of this shape would have too many cells."""
+def check_dense(shape, remedy):
+    """Raise where a dense tensor of this shape would have too many cells."""
     if prod(shape) > MAX_DENSE:
         raise ValueError(
-            f"A dense array of shape {tuple(shape)} needs {prod(shape) / 2**27:.3g} GiB; predict, "
-            "or keep, the cells that you need instead."
+            f"A dense tensor of shape {tuple(shape)} needs {prod(shape) / 2**27:.3g} GiB; {remedy}."
         )
 
 

@@ -253,7 +253,7 @@ class BaseCompletion(VersionedPickle, RegressorMixin, BaseEstimator, ABC):
             When the tensor would have more than 2**30 cells; ``predict`` those you need.
         """
         check_is_fitted(self)
-        check_dense(self.shape_)
+        check_dense(self.shape_, "predict the cells you need instead")
         dense = np.empty(prod(self.shape_))
         for start in range(0, dense.size, _CHUNK):
             linear = np.arange(start, min(start + _CHUNK, dense.size))

@@ -71,7 +71,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         rng = check_random_state(self.random_state)
         frame = self._kept(self._new_frame(observations))
         given = self._given_held_out(X_val, y_val, frame)
-        training, held_out = self._hold_out(observations, given, rng)
+        training, held_out = self._hold_out(observations, given, frame, rng)
         told = {"bounds": check_clip(self.clip, observations.values), "data": {"X": X, "y": y}}
         fitting = Fitting(self, self._judged(frame, training, held_out), training, held_out, **told)
         warn_of_cells(observations, frame, 3)
@@ -246,14 +246,14 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
             prune = self.prune
         return prune and not self._goes_on()
 
-    def _hold_out(self, cells, given, rng):
+    def _hold_out(self, observations, given, frame, rng):
         """Split off held-out cells: those given, a random share, or None."""
         if given is not None or not self.early_stopping:
-            return cells, given
-        numbers = cell_numbers(cells)
+            return observations, given
+        numbers = cell_numbers(observations.seen_by(frame))
         n_cells = int(numbers.max()) + 1
         if self.early_stopping == "auto" and n_cells < _ENOUGH_TO_HOLD_OUT:
-            return cells, None
+            return observations, None
         n_held_out = int(np.ceil(self.validation_fraction * n_cells))
         if n_held_out >= n_cells:
             raise ValueError(
@@ -263,7 +263,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         chosen = np.zeros(n_cells, bool)
         chosen[rng.permutation(n_cells)[:n_held_out]] = True
         out = chosen[numbers]
-        return cells.take(~out), cells.take(out)
+        return observations.take(~out), observations.take(out)
 
     def _losses(self):
         names = {"auto": ("huber", "squared")}.get(self.loss, (self.loss,))

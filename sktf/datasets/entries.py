@@ -150,7 +150,7 @@ def dense_from_entries(X, y, shape, *, fill_value=np.nan):
            [1.5, 0. ]])
     """
     X, y = check_rows("dense_from_entries", X, y)
-    check_dense(shape)
+    check_dense(shape, "keep the rows, which every estimator takes, or the part that you need")
     if X.shape[1] != len(shape) or (shape <= X).any():
         raise ValueError(
             f"X has {X.shape[1]} columns with largest indices {X.max(axis=0).tolist()}, which do "

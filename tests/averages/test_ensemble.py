@@ -112,9 +112,9 @@ def test_a_rank_that_is_not_identified_warns_the_caller(ranks, warns):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("per_parameter", "least", "most"), [(1.5, 2, 3), (10, 0, 0)])
+@pytest.mark.parametrize(("per_parameter", "least", "most"), [(0.6, 2, 3), (10, 0, 0)])
 def test_ranks_of_far_too_few_cells_are_not_identified(per_parameter, least, most):
-    """20^3, rank 4, 10 % noise: 1.5 cells for each of the 232 free parameters, or ten."""
+    """20^3, rank 4, 10 % noise: 0.6 cells for each of the 232 free parameters, or ten."""
     told = []
     for seed in range(3):
         tensor, _ = make_low_rank((20, 20, 20), 4, random_state=seed)

@@ -149,11 +149,12 @@ def test_the_users_backend_stays():
 
 
 def test_cp_tensor_is_tensorlys():
-    """A CPTensor of unit weights that tensorly turns into the same tensor."""
+    """A CPTensor of unit columns, norms as weights, that tensorly turns into the same tensor."""
     rng = np.random.RandomState(0)
     factors = [rng.standard_normal((n, 2)) for n in (3, 4, 5)]
     cp = cp_tensor(factors)
-    np.testing.assert_array_equal(cp.weights, np.ones(2))
+    norms = np.prod([np.linalg.norm(factor, axis=0) for factor in factors], axis=0)
+    np.testing.assert_allclose(cp.weights, norms, rtol=1e-14)
     expected = np.einsum("ir,jr,kr->ijk", *factors)
     np.testing.assert_allclose(cp.to_tensor(), expected, rtol=1e-12, atol=1e-12)
 

@@ -80,6 +80,7 @@ def test_the_unit_of_the_weights_changes_nothing(weights, unit):
         np.testing.assert_allclose(term, expected, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.filterwarnings("ignore::sktf.CompletionWarning")
 def test_a_fit_does_not_depend_on_the_unit_of_the_weights():
     """Predictions of cells not seen, from ratings whose users and films differ in their means."""
     X, y, shape = make_ratings(40, 45, 400, random_state=4)
@@ -109,7 +110,7 @@ def test_auto_takes_off_a_mean_of_ten_deviations(level, kind, unit):
     assert fit_offset(observations, "auto", True) == fit_offset(observations, kind, True)
 
 
-@pytest.mark.filterwarnings("ignore:Nothing was learned:sktf.CompletionWarning")
+@pytest.mark.filterwarnings("ignore::sktf.CompletionWarning")
 def test_auto_finds_the_signal_under_a_level():
     """A descent that must hold 1e4 in its components ends before it sees values of size 1."""
     tensor, _ = make_low_rank((12, 11, 10), 2, random_state=0)

@@ -43,7 +43,7 @@ def test_bad_index_in_fit(estimator, small_tensor, case):
 @pytest.mark.parametrize(
     ("case", "handle_unknown"),
     [(case, "error") for case in BAD_INDICES if case != "2**30"]
-    + [(case, "offset") for case in BAD_INDICES if case not in ("2**30", "negative")],
+    + [(case, "mean") for case in BAD_INDICES if case not in ("2**30", "negative")],
 )
 def test_bad_index_in_predict(small_tensor, case, handle_unknown):
     """predict refuses as fit does; only a negative index may stand for an unknown one."""
@@ -185,14 +185,14 @@ def test_shape_may_be_any_sequence(estimator, small_tensor, shape):
 @pytest.mark.parametrize(
     "model, n_parameters",
     [
-        (CPCompletion(100, shape=(2**26, 6, 5)), "6.7e+09"),
-        (DeepCPCompletion(10, depth=1, shape=(2**16, 6, 5)), "4.3e+10"),
-        (DeepMatrixCompletion(depth=2, shape=(2**26, 6, 5)), "2e+09"),
+        (CPCompletion(100, init="gaussian", shape=(2**26, 6, 5)), "6.7e+09"),
+        (DeepCPCompletion(10, depth=1, init="gaussian", shape=(2**16, 6, 5)), "4.3e+10"),
+        (DeepMatrixCompletion(depth=2, init="gaussian", shape=(2**26, 6, 5)), "2e+09"),
     ],
     ids=lambda case: type(case).__name__,
 )
 def test_a_model_too_large_for_memory_is_refused(small_tensor, model, n_parameters):
-    """Before a single array is made, the message names size and mode."""
+    """Before a single array is made; a start that is named has a row for every index."""
     message = rf"would have {re.escape(n_parameters)} parameters.*encode mode 0 of X"
     with pytest.raises(ValueError, match=message):
         model.fit(*small_tensor)

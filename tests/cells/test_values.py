@@ -36,6 +36,7 @@ def test_bad_values(estimator, small_tensor, case):
         estimator.fit(X, make(y))
 
 
+@pytest.mark.filterwarnings("ignore:Nothing was learned:sktf.CompletionWarning")
 @pytest.mark.parametrize("power", [-1000, -660, 498, 996])
 @pytest.mark.parametrize("offset", [None, "mean", "additive"])
 def test_units_change_no_digit(estimator, small_tensor, offset, power):

@@ -42,7 +42,7 @@ class Told:
 def test_every_hundredth_of_the_budget_is_one_tick():
     """Of 300 iterations every third, with the theta there."""
     at = []
-    told = Told([5.0], max_iter=300, tick=lambda: at.append(told.runs[0].recorder._latest))
+    told = Told([5.0], max_iter=300, tick=lambda: at.append(told.runs[0].recorder.latest))
     told.go()
     assert at == list(range(3, 301, 3)) and len(told.ticks) == N_TICKS
     expected = 5.0 * (1 - 2 * 1e-7 * 0.05) ** np.array(at)

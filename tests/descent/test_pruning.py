@@ -108,6 +108,7 @@ def test_nothing_is_distrusted_where_all_values_are_zero():
     assert Pruning(CPFactorization(SHAPE, 2), Device(), 0.0).distrust(random_factors(SHAPE, 2)) == 1
 
 
+@pytest.mark.filterwarnings("ignore:Whole fibers:sktf.CompletionWarning")
 @pytest.mark.slow
 def test_a_fit_that_is_wrong_where_nothing_is_seen_is_not_averaged():
     """30 % of the fibers seen: a run may fit held-out cells of those, and no other fiber.

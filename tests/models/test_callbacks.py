@@ -245,7 +245,7 @@ def test_ctrl_c_leaves_a_complete_model(gradient_estimator, small_tensor, number
     X, y = small_tensor
     settings = dict(record_every=1, early_stopping=False, n_init=1, max_iter=40)
     whole = clone(gradient_estimator).set_params(**settings, measures=impatient(0)).fit(X, y)
-    watch = AtRecord()
+    watch = AtTick()
     model = gradient_estimator.set_params(**settings, measures=impatient(number))
     with pytest.raises(KeyboardInterrupt):
         model.set_callbacks(watch).fit(X, y)

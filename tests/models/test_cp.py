@@ -7,7 +7,7 @@ import pytest
 import tensorly as tl
 from sklearn.base import clone
 
-from sktf import CPCompletion
+from sktf import CompletionWarning, CPCompletion
 from sktf._models.cp import CPFactorization
 from sktf._objective.factorization import default_components
 
@@ -132,6 +132,7 @@ def test_measures_see_the_factors_of_the_tensor_without_offset():
     np.testing.assert_array_equal(frame["component_norms_3"], model.trace_["component_norms"][:, 3])
 
 
+@pytest.mark.filterwarnings("ignore:Nothing was learned:sktf.CompletionWarning")
 @pytest.mark.parametrize("width", [1, 3])
 def test_a_given_start_says_how_many_components_there_are(width):
     """With ``n_components=None``; also where cells are held out, and in a copy."""
@@ -192,7 +193,8 @@ def test_factors_reproduce_predictions_and_the_dense_tensor(fitted):
 def test_to_cp_tensor_is_the_tensor_without_its_offset(fitted):
     """tensorly builds the same dense tensor from it, and it is a copy."""
     model, _ = fitted
-    cp = model.to_cp_tensor()
+    with pytest.warns(CompletionWarning, match="The offset"):
+        cp = model.to_cp_tensor()
     dense = tl.cp_to_tensor(cp) + model.offset_
     np.testing.assert_allclose(dense, model.to_dense(), rtol=1e-12, atol=1e-12)
     cp.factors[0][:] = 0
@@ -262,6 +264,7 @@ def test_rows_of_weight_zero_are_absent():
     np.testing.assert_array_equal(model.to_dense(), expected.to_dense())
 
 
+@pytest.mark.filterwarnings("ignore:No cell tells of:sktf.CompletionWarning")
 def test_a_row_never_seen_stays_at_its_small_start():
     """No gradient reaches it: its predictions are the offset, up to the size of the start."""
     tensor, X, y = problem()

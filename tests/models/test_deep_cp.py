@@ -161,5 +161,5 @@ def test_a_weight_is_a_number_of_repetitions():
 def test_a_model_too_large_is_refused_with_the_way_out():
     """A mode of 20,000 would need matrices of 4e8 entries per component."""
     X = np.array([[0, 0], [19_999, 3]])
-    with pytest.raises(ValueError, match="lower n_components, hidden or depth"):
-        DeepCPCompletion(4, depth=1).fit(X, [1.0, 2.0])
+    with pytest.raises(ValueError, match="lower n_components, hidden, depth or n_init"):
+        DeepCPCompletion(4, depth=1, init="gaussian").fit(X, [1.0, 2.0])

@@ -24,6 +24,7 @@ def fitted(X, y, estimator=CPCompletion, **options):
     return estimator(**{"shape": SHAPE, "random_state": 0} | options).fit(X, y)
 
 
+@pytest.mark.filterwarnings("ignore:Whole fibers:sktf.CompletionWarning")
 def test_a_fit_that_is_wild_where_nothing_is_seen_spoils_nothing():
     """A fit of these 256 cells, in reach of the best on 26 held-out ones, has twice its norm.
 

@@ -260,6 +260,7 @@ def test_the_size_of_the_arrays_is_bounded():
 few_cells = pytest.mark.filterwarnings("ignore:Under-determined:sktf.CompletionWarning")
 
 
+@pytest.mark.filterwarnings("ignore:No cell tells of:sktf.CompletionWarning")
 @cut_off
 @few_cells
 def test_measurements_after_cells_leave_nothing_of_them():
@@ -284,6 +285,7 @@ def test_a_warm_start_goes_on():
     assert_allclose(model.to_dense(), whole.to_dense(), rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.filterwarnings("ignore:No cell tells of:sktf.CompletionWarning")
 @cut_off
 @few_cells
 def test_a_warm_start_from_a_fit_with_offset_is_refused():
