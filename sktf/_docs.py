@@ -48,11 +48,12 @@ def _pieces(member):
 def _filled(doc, pieces):
     def fill(match):
         space, first, last = match.groups()
-        known = next((piece for piece in pieces if first in piece), None)
+        last = last or first
+        known = next((piece for piece in pieces if {first, last} <= piece.keys()), None)
         if known is None:
             return match[0]
         names = list(known)
-        stop = names.index(last or first) + 1
+        stop = names.index(last) + 1
         text = "\n".join(known[name] for name in names[names.index(first) : stop])
         return _PLACE.sub(fill, indent(text, space))
 

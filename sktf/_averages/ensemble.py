@@ -2,6 +2,7 @@
 
 import warnings
 from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import KW_ONLY, dataclass
 from itertools import chain
 from numbers import Integral
@@ -250,12 +251,41 @@ class CompletionEnsemble(VersionedPickle, MetaEstimatorMixin, RegressorMixin, Ba
             Mean of the predictions of the first ``n_average_`` members.
         y_std : ndarray of shape (n_cells,)
             Their standard deviation, with ``return_std``. It is the part of the error that
-            differs between fits; an error that all of them share, such as noise in y or a
-            tensor that is not of low rank, does not show.
+            differs between fits, and, for an index without cells, what differs between the
+            others of its mode; an error that all fits share, such as noise in y or a tensor that
+            is not of low rank, does not show.
         """
-        predictions = np.array([member.predict(X) for member in self._averaged()])
+        members = self._averaged()
+        predictions = np.array([member.predict(X) for member in members])
         mean = predictions.mean(axis=0)
-        return (mean, predictions.std(axis=0)) if return_std else mean
+        if not return_std:
+            return mean
+        completions = [member for member in members if isinstance(member, BaseCompletion)]
+        unseen = [member._variance_of_unseen(X) for member in completions] or [0.0]
+        return mean, np.sqrt(predictions.var(axis=0) + np.mean(unseen, axis=0))
+
+    def extend(self, X, y, *, mode) -> Self:
+        """Learn rows for indices of one mode that have no cells yet, in every member.
+
+        Parameters
+        ----------
+        {X ... mode}
+
+        Returns
+        -------
+        self : object
+            The ensemble, its members grown.
+
+        Raises
+        ------
+        ValueError
+            For what a member raises; the ensemble then is as it was.
+        """
+        check_is_fitted(self)
+        members = [deepcopy(member).extend(X, y, mode=mode) for member in self.estimators_]
+        best = members[0]
+        vars(self).update(estimators_=members, best_estimator_=best, shape_=best.shape_)
+        return self
 
     def to_dense(self) -> np.ndarray:
         """Return the completed tensor, the mean of those of the averaged members.

@@ -31,7 +31,7 @@ def choose_strength(factors, counts, terms):
 
     ``terms`` gives what each held-out cell adds to the error of factors.
     """
-    plain = terms(factors)
+    plain = terms(drawn_to_mean(factors, counts, 0.0))
     tried = [(terms(drawn_to_mean(factors, counts, strength)), strength) for strength in _STRENGTHS]
     least, strength = min(tried, key=lambda pair: pair[0].sum())
     gain = plain - least

@@ -250,3 +250,36 @@ def test_a_default_ensemble_is_one_of_cp_completions():
     model = CompletionEnsemble(n_estimators=2, random_state=0).fit(X, y)
     assert all(isinstance(member, CPCompletion) for member in model.estimators_)
     assert (model.rank_, model.rank_agreement_) == (1, 1.0)
+
+
+@pytest.mark.filterwarnings("ignore:No cell tells of:sktf.CompletionWarning")
+@pytest.mark.parametrize("offset", [None, "additive"])
+def test_cells_of_indices_without_cells_are_the_least_sure(offset):
+    """Inside the shape and outside; at least half as far off as the others of the mode differ."""
+    X, y = low_rank_entries((12, 9, 8), 2, 0.5, seed=6)
+    seen = X[:, 1] != 4
+    member = CPCompletion(4, shape=(12, 9, 8), offset=offset, handle_unknown="mean", n_init=3)
+    model = CompletionEnsemble(member, n_estimators=3, random_state=0).fit(X[seen], y[seen] + 2)
+    cells = np.argwhere(np.ones((12, 9, 8)))
+    mean, std = model.predict(cells, return_std=True)
+    dense, spread = mean.reshape(12, 9, 8), std.reshape(12, 9, 8)
+    others = np.delete(spread, 4, axis=1)
+    assert np.median(spread[:, 4]) > 3 * np.median(others)
+    assert spread[:, 4].mean() > 0.5 * np.delete(dense, 4, axis=1).std(axis=1).mean()
+    outside = model.predict([[0, 9, 0]], return_std=True)[1]
+    np.testing.assert_allclose(outside, spread[0, 4, 0], rtol=1e-12)
+
+
+def test_an_ensemble_learns_new_indices():
+    """In every member; a refusal changes none."""
+    X, y = low_rank_entries((9, 8, 7), 2, 0.8, seed=6)
+    old = X[:, 0] < 8
+    member = CPCompletion(4, n_init=3)
+    model = CompletionEnsemble(member, n_estimators=2, random_state=0).fit(X[old], y[old])
+    shown = ~old & (np.arange(len(y)) % 2 == 0)
+    hidden = ~old & ~shown
+    with pytest.raises(ValueError, match="had cells in fit"):
+        model.extend(X[:5], y[:5], mode=0)
+    assert model.extend(X[shown], y[shown], mode=0).shape_ == (9, 8, 7)
+    assert model.score(X[hidden], y[hidden]) > 0.9
+    assert model.to_dense().shape == (9, 8, 7)

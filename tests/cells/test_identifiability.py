@@ -7,7 +7,7 @@ import pytest
 
 from sktf import CompletionWarning
 from sktf._cells import identifiability
-from sktf._cells.identifiability import warn_under_determined
+from sktf._cells.identifiability import warn_under_determined, warn_unseen
 from sktf._cells.validation import Observations
 from sktf.datasets import make_ratings
 
@@ -84,3 +84,18 @@ def test_ordinary_data_are_not_spoken_of(small_tensor, small_matrix):
     X, _, shape = make_ratings(random_state=0)
     assert check(X, shape) is None
     assert check(np.arange(4)[:, None], (4,)) is None
+
+
+@pytest.mark.parametrize("shape", [(6, 4, 9), (6, 5, 8), (900_000, 4, 8)])
+def test_indices_without_cells_are_counted_for_each_mode(shape):
+    """In one warning; none where all occur."""
+    coords = np.array([[i % 6, i % 4, i % 8] for i in range(24)])
+    observations = Observations(coords, None, None, shape)
+    with pytest.warns(CompletionWarning) as told:
+        warn_unseen(observations, 1)
+    text = str(told[0].message)
+    for mode, (size, seen) in enumerate(zip(shape, (6, 4, 8), strict=True)):
+        said = f"{size - seen} of the {size} indices of mode {mode}"
+        assert (said in text) == (seen < size)
+    assert len(told) == 1
+    warn_unseen(observations._replace(shape=(6, 4, 8)), 1)

@@ -1,0 +1,190 @@
+"""What held-out cells say of a fit: nothing learned, scores of y, the offset they choose."""
+
+import warnings
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.metrics import r2_score
+
+from sktf import CompletionWarning, CPALSCompletion, CPCompletion, DeepCPCompletion
+from sktf._cells.validation import Observations
+from sktf._models.verdict import judge
+from sktf.datasets import make_low_rank, make_ratings, sample_entries, split_entries
+from sktf.model_selection import FiberKFold
+
+
+def held_out(values):
+    """Cells with these values, weighted alike."""
+    values = np.asarray(values, float)
+    return Observations(np.zeros((len(values), 2), int), values, np.ones(len(values)), (1, 1))
+
+
+def verdict(values, predicted, offset=0.0, mean=0.0, *, mean_will_do=False, doubts=True):
+    return judge(
+        held_out(values), predicted, offset, mean, mean_will_do=mean_will_do, doubts=doubts
+    )
+
+
+def noise_cells(shape, n_cells, seed, scale=1.0):
+    """Cells of a tensor of noise."""
+    rng = np.random.default_rng(seed)
+    chosen = rng.choice(np.prod(shape), n_cells, replace=False)
+    return np.column_stack(np.unravel_index(chosen, shape)), scale * rng.standard_normal(n_cells)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_small_gains_are_told_from_none_by_their_error(seed):
+    """Of 2,000 normal values, 4 % explained are four standard errors from none; noise is not."""
+    rng = np.random.default_rng(seed)
+    values, signal = rng.standard_normal((2, 2000))
+    values += 0.2 * signal
+    assert verdict(values, 0.2 * signal).learned
+    assert not verdict(values, 0.2 * rng.standard_normal(2000)).learned
+    assert not verdict(values, np.zeros(2000)).learned
+
+
+def test_few_heavy_tailed_cells_that_are_explained_are_believed():
+    """Differences of squares would be judged by their one large cell; ratios are not."""
+    values = np.array([0.1, -0.2, 0.3, 9.0, -0.1, 0.4, 0.2, -0.3, 0.1, 0.2])
+    assert verdict(values, 0.97 * values).learned
+    gain = values**2 - (0.03 * values) ** 2
+    assert gain.sum() < 2 * np.sqrt(len(gain)) * gain.std()
+
+
+def test_the_mean_takes_the_place_of_components_where_it_may():
+    """They beat an offset of 0 by holding the mean; that is no more than the mean."""
+    rng = np.random.default_rng(0)
+    values = 5 + rng.standard_normal(200)
+    level = verdict(values, 5 + 0.1 * rng.standard_normal(200), 0.0, 5.0)
+    assert level.learned and not level.beats_mean
+    given_up = verdict(values, 5 + 0.1 * rng.standard_normal(200), 0.0, 5.0, mean_will_do=True)
+    assert not given_up.learned
+    assert_allclose(given_up.score, r2_score(values, np.full(200, 5.0)))
+    assert_allclose(given_up.error, np.sqrt(np.mean((values - 5) ** 2)))
+
+
+@pytest.mark.parametrize("power", [-1000, 900])
+def test_units_change_no_verdict(power):
+    """No square over- or underflows."""
+    rng, unit = np.random.default_rng(1), 2.0**power
+    values, predicted = rng.standard_normal((2, 50))
+    one, other = verdict(values, predicted), verdict(unit * values, unit * predicted)
+    assert one[2:] == other[2:] and unit * one.error == other.error
+
+
+@pytest.mark.parametrize("offset", ["auto", None, "mean", "additive"])
+@pytest.mark.parametrize("seed", [5, 6])
+def test_a_fit_of_noise_says_that_it_learned_nothing(offset, seed):
+    """Rank 0, the offset as prediction, a warning at the caller that names the remedy."""
+    X, y = noise_cells((15, 12, 14), 900, seed)
+    model = CPCompletion(8, shape=(15, 12, 14), offset=offset, n_init=4, random_state=seed)
+    with pytest.warns(CompletionWarning, match="Nothing was learned.*Observe more cells") as told:
+        model.fit(X, y)
+    assert told[0].filename == __file__
+    assert model.rank_ == 0 and not model.component_norms_.any()
+    terms = model.offset_terms_ or [np.zeros(size) for size in (15, 12, 14)]
+    expected = model.offset_ + sum(t[c] for t, c in zip(terms, X.T, strict=True))
+    assert_allclose(model.predict(X), expected, rtol=1e-12, atol=1e-12)
+    assert model.validation_score_ < 0.05
+
+
+def test_a_large_sparse_tensor_that_is_not_found_is_no_success():
+    """0.5 % of (250, 160, 60), rank 4: too few cells for these starts, and said so."""
+    rng = np.random.default_rng(11)
+    shape = (250, 160, 60)
+    X = np.column_stack([rng.integers(0, size, 12_000) for size in shape])
+    factors = [rng.standard_normal((size, 4)) for size in shape]
+    y = np.prod([f[c] for f, c in zip(factors, X.T, strict=True)], axis=0).sum(axis=1)
+    with pytest.warns(CompletionWarning, match="Nothing was learned"):
+        model = CPCompletion(shape=shape, n_init=2, random_state=0).fit(X, y)
+    assert model.rank_ == 0
+
+
+@pytest.mark.parametrize("model", [CPCompletion(8), DeepCPCompletion(6)])
+def test_what_was_learned_is_not_doubted(model):
+    """A low-rank tensor with noise, 30 % of it seen: no word, and its rank."""
+    tensor, _ = make_low_rank((11, 9, 10), 2, random_state=4)
+    X, y = sample_entries(tensor, 0.3, noise=0.2, random_state=4)
+    model.set_params(shape=tensor.shape, n_init=4, random_state=0).fit(X, y)
+    assert 2 <= model.rank_ <= 3 and model.validation_score_ > 0.7
+
+
+def test_a_named_start_is_believed_and_told_of():
+    """Researchers see what descent made of it, and the same warning."""
+    X, y = noise_cells((15, 12, 14), 900, 7)
+    model = CPCompletion(4, init="gaussian", init_scale=0.3, shape=(15, 12, 14), random_state=0)
+    with pytest.warns(CompletionWarning, match="Nothing was learned"):
+        model.set_params(tol=0.9, loss="squared", offset="mean").fit(X, y)
+    assert model.component_norms_.any()
+
+
+@pytest.mark.parametrize("offset", [None, "mean", "additive"])
+@pytest.mark.filterwarnings("ignore::sktf.CompletionWarning")
+def test_the_score_is_that_of_y(offset):
+    """R^2 of the given held-out cells as ``score`` has it, whatever is taken off first."""
+    X, y, shape = make_ratings(80, 60, 1200, random_state=3)
+    X, X_val, y, y_val = split_entries(X, y, 0.25, random_state=3)
+    model = CPCompletion(4, shape=shape, offset=offset, n_init=3, random_state=0)
+    model.fit(X, y, X_val=X_val, y_val=y_val)
+    known = np.isin(X_val[:, 0], X[:, 0]) & np.isin(X_val[:, 1], X[:, 1])
+    assert_allclose(model.validation_score_, model.score(X_val[known], y_val[known]), rtol=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore::sktf.CompletionWarning")
+def test_held_out_cells_judge_additive_terms_that_they_were_no_part_of():
+    """On noise an honest score is not above zero: terms fitted to the same cells would be."""
+    X, y = noise_cells((60, 50), 600, 9)
+    model = CPCompletion(2, shape=(60, 50), offset="additive", n_init=2, random_state=0).fit(X, y)
+    assert model.validation_score_ < 0.05
+
+
+@pytest.mark.parametrize("seed", [21, 22, 23])
+@pytest.mark.filterwarnings("ignore::sktf.CompletionWarning")
+def test_auto_takes_additive_terms_for_sums_and_none_for_products(seed):
+    """As held-out cells say: one effect per index here, a low-rank tensor there."""
+    rng = np.random.default_rng(seed)
+    effects = [rng.standard_normal(size) for size in (30, 20)]
+    X = np.column_stack([rng.integers(0, size, 300) for size in (30, 20)])
+    y = effects[0][X[:, 0]] + effects[1][X[:, 1]] + 0.3 * rng.standard_normal(300)
+    sums = CPCompletion(shape=(30, 20), random_state=0).fit(X, y)
+    alone = CPCompletion(shape=(30, 20), offset=None, random_state=0).fit(X, y)
+    everywhere = np.argwhere(np.ones((30, 20)))
+    truth = effects[0][everywhere[:, 0]] + effects[1][everywhere[:, 1]]
+    if sums.offset_terms_:
+        assert sums.score(everywhere, truth) > 0.8
+    else:  # two components hold sums as well
+        assert sums.score(everywhere, truth) == alone.score(everywhere, truth) > 0.8
+    tensor, _ = make_low_rank((12, 10, 9), 2, random_state=seed)
+    X, y = sample_entries(tensor, 0.3, random_state=seed)
+    assert CPCompletion(shape=tensor.shape, random_state=0).fit(X, y).offset_terms_ == ()
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_whole_fibers_without_cells_are_told_of():
+    """Single held-out cells say nothing of them; no word where cells are missing by chance."""
+    tensor, _ = make_low_rank((12, 11, 10), 2, random_state=8)
+    X, y = sample_entries(tensor, 0.5, pattern="fibers", mode=1, random_state=8)
+    with pytest.warns(CompletionWarning, match=r"5\d% of the fibers along mode 1.*FiberKFold"):
+        CPCompletion(4, shape=tensor.shape, n_init=2, random_state=0).fit(X, y)
+    for seen in (0.1, 0.5):
+        X, y = sample_entries(tensor, seen, random_state=8)
+        CPCompletion(4, shape=tensor.shape, n_init=2, random_state=0).fit(X, y)
+    train, test = next(FiberKFold(3, mode=1, random_state=0).split(X))
+    CPCompletion(4, shape=tensor.shape, n_init=2, random_state=0).fit(
+        X[train], y[train], X_val=X[test], y_val=y[test]
+    )
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_predictions_far_outside_the_seen_range_are_told_of(seed):
+    """ALS with three components for 40 cells of a matrix of rank 1; not where it is bounded."""
+    tensor, _ = make_low_rank((9, 8), 1, distribution="uniform", random_state=seed)
+    X, y = sample_entries(tensor, 40, noise=0.3, random_state=seed)
+    model = CPALSCompletion(3, shape=tensor.shape, solver="sparse", n_init=1, random_state=0)
+    with pytest.warns(CompletionWarning, match="predicted from .* clip|dwarf"):
+        model.fit(X, y)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Predictions dwarf", CompletionWarning)
+        predicted = model.set_params(clip="range").fit(X, y).to_dense()
+    assert predicted.min() >= y.min() and predicted.max() <= y.max()
