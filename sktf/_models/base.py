@@ -38,7 +38,9 @@ class BaseCompletion(VersionedPickle, RegressorMixin, BaseEstimator, ABC):
     offset : {"auto", "mean", "additive"} or None, default="auto"
         What is taken off the values first: nothing (None), their mean, or the mean plus one term
         per index of each mode (ridge regression). "auto": the mean where it exceeds ten standard
-        deviations, else nothing.
+        deviations, else nothing; a fit by gradient descent from ``init="auto"`` lets held-out
+        cells choose: it tries additive terms where alone they come within 15 % of its error, and
+        takes the mean alone where components predict no better.
     scale : bool, default=True
         Divide what is left by its RMS.
     handle_unknown : {"error", "mean"}, default="error"
@@ -52,7 +54,9 @@ class BaseCompletion(VersionedPickle, RegressorMixin, BaseEstimator, ABC):
     Attributes
     ----------
     rank_ : int
-        Number of components that count, parallel ones merged.
+        Number of components that count, parallel ones merged; 0 where held-out cells say that
+        they predict no better than the offset (by two standard errors), which then is all that
+        is predicted.
     component_norms_ : ndarray of shape (R,)
         Norms of the components over the indices that have cells, descending.
     factors_ : list of ndarray of shape (shape_[n], R)

@@ -118,8 +118,8 @@ class DescentParameters(BaseCompletion):
     loss_ : float
         Training loss at the end, on the scaled data.
     validation_score_ : float or None
-        R^2 on the held-out cells, before the last fit on all of them; None without. It flatters,
-        since the same cells chose start, components and end.
+        R^2 of y on the held-out cells, before the last fit on all of them; None without. It
+        flatters, since the same cells chose start, components and end.
     loss_curve_ : ndarray
         Training loss at each record.
     trace_ : dict of ndarray
