@@ -162,7 +162,7 @@ class Fitting:
 
     def _look_at_held_out(self, run):
         """Choose how strongly rare rows are drawn to the mean row, and judge the run."""
-        doubts = self.estimator.draws_to_mean()
+        doubts = self.estimator._draws_to_mean()
         if doubts:
             held_out = self.problem.held_out.with_loss(self.problem.losses[-1])
             self.strength = choose_strength(self._standard(run), self.counts, held_out.terms)
@@ -179,7 +179,7 @@ class Fitting:
         """Return the verdict of the held-out cells on a run."""
         frame, coords = self.frame, self.held_out.coords
         factors = frame.factors(self._standard(run))
-        factors = self.estimator.drawn(factors, self.counts, self.strength)
+        factors = self.estimator._drawn(factors, self.counts, self.strength)
         cells = to_cells(coords, frame.shape, frame.groups, frame.stored)
         offset, mean = frame.offset.at(coords), _mean(self.training)
         predicted = offset + sum_of_products(factors, cells)
@@ -243,7 +243,7 @@ class Fitting:
 
     def attributes(self, theta):
         """Return the fitted attributes that follow from theta."""
-        factors = self.estimator.drawn(self._factors(theta), self.counts, self.strength)
+        factors = self.estimator._drawn(self._factors(theta), self.counts, self.strength)
         if not self.learned:
             factors = [np.zeros_like(factor) for factor in factors]
         attributes = self.estimator._components(factors, self.frame, self.counts)
@@ -305,7 +305,7 @@ class Fitting:
         return run
 
     def _mean_will_do(self):
-        return self.estimator.chooses_offset() and not self.frame.offset.terms
+        return self.estimator._chooses_offset() and not self.frame.offset.terms
 
     def _check_not_diverged(self, run):
         if run.status == "diverged":

@@ -77,7 +77,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         warn_of_cells(observations, frame, 3)
         with one_blas_thread():
             run = fitting.descend(rng)
-            if held_out is not None and self.chooses_offset():
+            if held_out is not None and self._chooses_offset():
                 fitting, run = best_offset(fitting, run, rng)
             if self.refit and held_out is not None and given is None and run.can_go_on:
                 run = fitting.refit(observations, run)
@@ -206,15 +206,15 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
     def _is_auto(self):
         return isinstance(self.init, str) and self.init == "auto"
 
-    def chooses_offset(self):
+    def _chooses_offset(self):
         """Whether held-out cells choose the offset."""
-        return self.offset == "auto" and self.draws_to_mean()
+        return self.offset == "auto" and self._draws_to_mean()
 
-    def draws_to_mean(self):
+    def _draws_to_mean(self):
         """Whether rows that few cells tell of are drawn to the mean row of their mode."""
         return self._is_auto() and not self._goes_on()
 
-    def drawn(self, factors, counts, strength):
+    def _drawn(self, factors, counts, strength):
         """Return the factors as the fit leaves them; from a start that is named, as they are."""
         return drawn_to_mean(factors, counts, strength) if self._is_auto() else factors
 
