@@ -75,16 +75,22 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         told = {"bounds": check_clip(self.clip, observations.values), "data": {"X": X, "y": y}}
         fitting = Fitting(self, self._judged(frame, training, held_out), training, held_out, **told)
         warn_of_cells(observations, frame, 3)
-        with one_blas_thread():
-            run = fitting.descend(rng)
-            if held_out is not None and self._chooses_offset():
-                fitting, run = best_offset(fitting, run, rng)
-            if self.refit and held_out is not None and given is None and run.can_go_on:
-                run = fitting.refit(observations, run)
-        fitting.finish(run)
+        refits = self.refit and held_out is not None and given is None
+        fitting, run = self._descend(fitting, rng, observations if refits else None)
         self._set_fitted(fitting, run)
         self._warn_of_fit(fitting, observations, single_cells=given is None)
         return self
+
+    def _descend(self, fitting, rng, everything=None):
+        """Return the fitting of the best offset and its best run, after a descent on everything."""
+        with one_blas_thread():
+            run = fitting.descend(rng)
+            if fitting.held_out is not None and self._chooses_offset():
+                fitting, run = best_offset(fitting, run, rng)
+            if everything is not None and run.can_go_on:
+                run = fitting.refit(everything, run)
+        fitting.finish(run)
+        return fitting, run
 
     @checks_parameters()
     def fit_measurements(self, A, y, sample_weight=None) -> Self:
@@ -144,10 +150,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         frame = self._kept(fit_sensing_frame(measurements, groups, self.scale))
         told = {"bounds": check_clip(self.clip, measurements.values), "data": {}}
         fitting = Fitting(self, frame, measurements, None, **told, make=SensingObjective)
-        with one_blas_thread():
-            run = fitting.descend(check_random_state(self.random_state))
-        fitting.finish(run)
-        return self._set_fitted(fitting, run)
+        return self._set_fitted(*self._descend(fitting, check_random_state(self.random_state)))
 
     def trace_frame(self):
         """Return ``trace_`` as a table.
