@@ -250,10 +250,10 @@ class CompletionEnsemble(VersionedPickle, MetaEstimatorMixin, RegressorMixin, Ba
         y : ndarray of shape (n_cells,)
             Mean of the predictions of the first ``n_average_`` members.
         y_std : ndarray of shape (n_cells,)
-            Their standard deviation, with ``return_std``. It is the part of the error that
-            differs between fits, and, for an index without cells, what differs between the
-            others of its mode; an error that all fits share, such as noise in y or a tensor that
-            is not of low rank, does not show.
+            Their standard deviation, with ``return_std``: of what differs between fits, and of
+            what few cells of an index, or none, leave open of its row, as the rows of its mode
+            differ. An error that all fits share, such as noise in y or a tensor that is not of
+            low rank, does not show.
         """
         members = self._averaged()
         predictions = np.array([member.predict(X) for member in members])
@@ -261,8 +261,8 @@ class CompletionEnsemble(VersionedPickle, MetaEstimatorMixin, RegressorMixin, Ba
         if not return_std:
             return mean
         completions = [member for member in members if isinstance(member, BaseCompletion)]
-        unseen = [member._variance_of_unseen(X) for member in completions] or [0.0]
-        return mean, np.sqrt(predictions.var(axis=0) + np.mean(unseen, axis=0))
+        within = [member._variance_of_rows(X) for member in completions] or [0.0]
+        return mean, np.sqrt(predictions.var(axis=0) + np.mean(within, axis=0))
 
     def extend(self, X, y, *, mode) -> Self:
         """Learn rows for indices of one mode that have no cells yet, in every member.

@@ -20,7 +20,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sktf._baselines.sparse_als import distinct_cells, mean_squared_error, sparse_als
 from sktf._baselines.tensorly import cells_cp_als
 from sktf._cells.frame import fit_frame
-from sktf._cells.identifiability import warn_of_cells
+from sktf._cells.identifiability import warn_empty_fibers, warn_of_cells
 from sktf._cells.validation import check_clip, check_held_out, check_observations
 from sktf._docs import documented
 from sktf._models.base import BaseCompletion
@@ -192,7 +192,7 @@ class CPALSCompletion(BaseCompletion):
     def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None) -> Self:
         observations = distinct_cells(check_observations(self, X, y, sample_weight, self.shape))
         given = check_held_out(self, X_val, y_val, observations.shape)
-        bounds = check_clip(self.clip, observations.values)
+        check_clip(self.clip)
         rng = check_random_state(self.random_state)
         groups = self._mode_groups(len(observations.shape))
         frame = fit_frame(observations, groups, self.offset, self.scale)
@@ -204,7 +204,7 @@ class CPALSCompletion(BaseCompletion):
         training, held_out = self._hold_out(cells, given, ranks, rng)
         settings = {"rng": rng, "max_iter": self.max_iter, "tol": self.tol}
         runs = _Runs(partial(_SOLVERS[solver], **settings))
-        told = solver, held_out and ranks, bounds
+        told = solver, held_out and ranks, observations.bounds()
         try:
             self._search(runs, ranks, training, held_out)
             if held_out is not None and given is None:
@@ -215,7 +215,9 @@ class CPALSCompletion(BaseCompletion):
                 self.converged_ = False
             raise
         self._set_fitted(frame, cells, runs, *told)
-        self._warn(frame, observations)
+        if held_out is not None and given is None:
+            warn_empty_fibers(observations, 3)
+        self._warn(observations)
         return self
 
     def _ranks(self, cells):
@@ -276,7 +278,7 @@ class CPALSCompletion(BaseCompletion):
             if self.n_components is None and len(scores) > _PATIENCE + np.argmin(scores):
                 break
 
-    def _set_fitted(self, frame, cells, runs, solver, searched, bounds):
+    def _set_fitted(self, frame, cells, runs, solver, searched, seen):
         """Set all fitted attributes at once; ``searched`` are the ranks compared, or None."""
         run, scores = runs.final, None
         factors = frame.factors(run.factors)
@@ -291,10 +293,11 @@ class CPALSCompletion(BaseCompletion):
             n_iter_=max(1, run.n_iter),
             loss_=mean_squared_error(run.factors, cells),
             converged_=run.converged,
-            _bounds=bounds,
+            _range=seen,
+            _error=frame.offset.scale * np.sqrt(mean_squared_error(run.factors, cells)),
         )
 
-    def _warn(self, frame, observations):
+    def _warn(self, observations):
         if not self.converged_:
             warnings.warn(
                 f"Alternating least squares did not converge in max_iter={self.max_iter} sweeps; "
@@ -302,7 +305,7 @@ class CPALSCompletion(BaseCompletion):
                 ConvergenceWarning,
                 4,
             )
-        self._warn_of_predictions(observations, frame.offset.scale * np.sqrt(self.loss_), 5)
+        self._warn_of_predictions(observations, self._error, 5)
 
 
 _SOLVERS = {"tensorly": cells_cp_als, "sparse": sparse_als}

@@ -124,9 +124,9 @@ class NuclearNormCompletion(BaseCompletion):
         frame = fit_frame(observations, groups, offset=None, scale=True)
         cells = frame.apply(observations)
         warn_of_cells(observations, frame, 3)
-        bounds = check_clip(self.clip, observations.values)
+        check_clip(self.clip)
         matrix, n_iter, converged = self._solve(cells)
-        self._set_fitted(frame, cells, matrix, n_iter, converged, bounds)
+        self._set_fitted(frame, cells, matrix, n_iter, converged, observations.bounds())
         return self
 
     def _components(self, factors, frame, counts):
@@ -149,7 +149,7 @@ class NuclearNormCompletion(BaseCompletion):
         settings = self.epsilon, self.tol, self.max_iter
         return least_nuclear_norm(cells.shape, *cells.coords.T, cells.values, *settings)
 
-    def _set_fitted(self, frame, cells, matrix, n_iter, converged, bounds):
+    def _set_fitted(self, frame, cells, matrix, n_iter, converged, seen):
         """Set all fitted attributes at once, then warn if the solver did not converge."""
         left, values, right = np.linalg.svd(matrix, full_matrices=False)
         # The solver leaves noise of the size of tol in singular values that should be zero.
@@ -161,7 +161,8 @@ class NuclearNormCompletion(BaseCompletion):
         factors = frame.factors(factors)
         attributes = self._components(factors, frame, cells.row_counts(frame.sizes))
         ended = {"n_iter_": n_iter, "loss_": loss, "converged_": converged}
-        vars(self).update(attributes, **ended, _bounds=bounds)
+        error = frame.offset.scale * np.sqrt(loss)
+        vars(self).update(attributes, **ended, _range=seen, _error=error)
         if not converged:
             warnings.warn(
                 f"The solver did not converge in max_iter={self.max_iter} iterations; increase "

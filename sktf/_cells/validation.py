@@ -33,6 +33,10 @@ class Observations(NamedTuple):
         """Return the observations as the factorization of a frame reads them."""
         return frame.apply(self)
 
+    def bounds(self):
+        """Return the least and the largest value."""
+        return float(self.values.min()), float(self.values.max())
+
     def n_distinct(self):
         """Return how many distinct cells there are."""
         return int(cell_numbers(self).max()) + 1
@@ -95,12 +99,15 @@ def check_cells(estimator, X, shape, handle_unknown):
     return np.where(known, coords, 0), known
 
 
-def check_clip(clip, values):
-    """Return the bounds that ``clip`` asks for of predictions, or None."""
-    if clip is None:
-        return None
-    if isinstance(clip, str):
-        return float(values.min()), float(values.max())
+def check_clip(clip):
+    """Raise where ``clip`` is neither None nor "range" nor two numbers, the least first."""
+    clip_bounds(clip, (0.0, 0.0))
+
+
+def clip_bounds(clip, seen):
+    """Return the bounds that ``clip`` asks for of predictions; ``seen`` are those of y."""
+    if clip is None or isinstance(clip, str):
+        return None if clip is None else seen
     try:
         low, high = (float(bound) for bound in clip)
     except (TypeError, ValueError) as error:

@@ -14,12 +14,18 @@ from sktf._cells.frame import Frame
 from sktf._cells.identifiability import CompletionWarning
 from sktf._cells.offset import Offset
 from sktf._cells.unfolding import is_large, side_sizes, to_cells
-from sktf._cells.validation import check_cells, check_dense, check_extension, check_mode
+from sktf._cells.validation import (
+    check_cells,
+    check_dense,
+    check_extension,
+    check_mode,
+    clip_bounds,
+)
 from sktf._models.export import cp_tensor, offset_components
 from sktf._models.extension import solve_rows, with_terms
 from sktf._models.honesty import warn_far_predictions, warn_wild_predictions
 from sktf._models.pickles import VersionedPickle
-from sktf._models.rows import variance_of_unseen, with_mean_row
+from sktf._models.rows import variance_of_rows, with_mean_row
 from sktf._models.sklearn_types import BaseEstimator, RegressorMixin
 from sktf._objective import components
 
@@ -47,7 +53,7 @@ class BaseCompletion(VersionedPickle, RegressorMixin, BaseEstimator, ABC):
         What ``predict`` does with an index outside ``shape_``: raise, or predict what the indices
         of its mode that have cells predict on average.
     clip : {"range"} or (float, float), default=None
-        Bounds of what is predicted: "range" those of y, or the least and the largest value.
+        Bounds of what is predicted: "range" those of y in fit, or the least and the largest value.
     rank_tol : float, default=0.1
         A component counts for ``rank_`` when its norm exceeds ``rank_tol`` times the largest.
 
@@ -198,13 +204,14 @@ class BaseCompletion(VersionedPickle, RegressorMixin, BaseEstimator, ABC):
         frame = self._frame()
         cells = to_cells(coords, frame.shape, frame.groups, frame.stored, known)
         predicted = components.sum_of_products(self._rows, cells) + frame.offset.at(coords, known)
-        return predicted if self._bounds is None else np.clip(predicted, *self._bounds)
+        bounds = clip_bounds(self.clip, self._range)
+        return predicted if bounds is None else np.clip(predicted, *bounds)
 
     def _warn_of_predictions(self, observations, error, stacklevel):
         """Warn where predictions are far beyond what was observed; once, of the worst."""
         left = observations.values - self._frame().offset.at(observations.coords)
         far = warn_far_predictions(self._rows, float(np.abs(left).max()), stacklevel)
-        if not far and self._bounds is None:
+        if not far and self.clip is None:
             warn_wild_predictions(self, observations.values, error, stacklevel)
 
     def predict(self, X) -> np.ndarray:
@@ -232,12 +239,16 @@ class BaseCompletion(VersionedPickle, RegressorMixin, BaseEstimator, ABC):
         check_is_fitted(self)
         return self._at(*check_cells(self, X, self.shape_, self.handle_unknown))
 
-    def _variance_of_unseen(self, X):
-        """Return the variance of cells that have an index without cells, among its others."""
+    def _variance_of_rows(self, X):
+        """Return the variance of cells that comes of indices with few cells, or none."""
         coords, known = check_cells(self, X, self.shape_, self.handle_unknown)
-        frame = self._frame()
+        frame, alive = self._frame(), np.flatnonzero(self.component_norms_)
+        rows, variance = [factor[:, alive] for factor in self._rows], np.empty(len(coords))
         cells = to_cells(coords, frame.shape, frame.groups, frame.stored, known)
-        variance = variance_of_unseen(self._rows, self._counts, cells)
+        n_rows = max(1, _CHUNK // max(1, len(alive)) ** 2)
+        for start in range(0, len(cells), n_rows):
+            part = slice(start, start + n_rows)
+            variance[part] = variance_of_rows(rows, self._counts, cells[part], self._error**2)
         for mode, term in enumerate(self.offset_terms_):
             side = next(n for n, group in enumerate(frame.groups) if mode in group)
             variance[cells[:, side] == frame.sizes[side]] += np.var(term)
@@ -279,8 +290,8 @@ class BaseCompletion(VersionedPickle, RegressorMixin, BaseEstimator, ABC):
         Returns
         -------
         cp_tensor : tensorly.cp_tensor.CPTensor
-            Its factors are copies. Those of a matrix model describe the matrix that ``row_modes``
-            unfolds the tensor to.
+            Its factors are copies, and know nothing of ``clip``. Those of a matrix model describe
+            the matrix that ``row_modes`` unfolds the tensor to.
         """
         check_is_fitted(self)
         terms = offset_components(self._frame())
@@ -299,8 +310,9 @@ class BaseCompletion(VersionedPickle, RegressorMixin, BaseEstimator, ABC):
     def extend(self, X, y, *, mode) -> Self:
         """Learn rows for indices of one mode that have no cells yet, everything else fixed.
 
-        Each gets the row nearest to the mean row of its mode among those that fit its observations
-        best; directions weaker than ``rank_tol`` times the strongest are left out.
+        Each gets the row that its cells and the other rows of its mode make likely: rows are taken
+        for normal draws of the mean and covariance of those that have cells, and cells for as far
+        off as the fit was. Of few cells it stays near the mean row, of many it is least squares.
 
         Parameters
         ----------
@@ -332,8 +344,8 @@ class BaseCompletion(VersionedPickle, RegressorMixin, BaseEstimator, ABC):
         had = had if self._stored[side] is None else self._stored[side][had]
         coords, values, size = check_extension(self, X, y, mode, self.shape_, had)
         new, which = np.unique(coords[:, mode], return_inverse=True)
-        told = coords, values, which, self.rank_tol
-        rows, terms = solve_rows(self._rows, frame, mode, *told)
+        told = coords, values, which, self._error
+        rows, terms = solve_rows(self._rows, self._counts, frame, mode, *told)
         factors = [rows[:-1] for rows in self._rows]
         counts, stored, shape = [*self._counts], [*self._stored], list(self.shape_)
         shape[mode] = size

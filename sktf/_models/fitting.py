@@ -36,17 +36,17 @@ class Fitting:
         From the user's units and cells to those of the factorization.
     training, held_out : objects that ``make`` reads
         What to fit, and what to stop on or None, as the user sees them.
-    bounds : tuple or None
-        Those of what is predicted.
+    seen : tuple of float
+        The least and the largest value of y.
     data : dict
         What the callbacks are told of the data.
     make : callable
         ``(factorization, training, loss, *, device, dtype) -> objective``.
     """
 
-    def __init__(self, estimator, frame, training, held_out, *, bounds, data, make=make_objective):
+    def __init__(self, estimator, frame, training, held_out, *, seen, data, make=make_objective):
         self.estimator, self.frame, self._data, self._make = estimator, frame, data, make
-        self._bounds = bounds
+        self._seen = seen
         self.training, self.held_out = training, held_out
         training = training.seen_by(frame)
         self.n_cells = estimator._n_cells if estimator._goes_on() else training.n_distinct()
@@ -153,7 +153,7 @@ class Fitting:
 
         Nobody is told how this race goes; the rest of its fit is told as that of this one.
         """
-        told = {"bounds": self._bounds, "data": self._data, "make": self._make}
+        told = {"seen": self._seen, "data": self._data, "make": self._make}
         other = Fitting(self.estimator, frame, self.training, self.held_out, **told)
         run = other.descend(rng, told=False)
         other._root = self._root
@@ -189,6 +189,12 @@ class Fitting:
     def _score(self, run):
         """Return R^2 on the held-out cells, None without any."""
         return None if self.held_out is None else self._judged(run, doubts=False).score
+
+    def error(self, run):
+        """Return how far a cell is off in units of y: held-out ones, or those trained on."""
+        if self.verdict is not None:
+            return self.verdict.error
+        return self.frame.offset.scale * float(np.sqrt(max(run.loss, 0.0)))
 
     def finish(self, run):
         """Tell whoever is told that the fit ends in this run."""
@@ -247,7 +253,7 @@ class Fitting:
         if not self.learned:
             factors = [np.zeros_like(factor) for factor in factors]
         attributes = self.estimator._components(factors, self.frame, self.counts)
-        attributes["_bounds"] = self._bounds
+        attributes["_range"] = self._seen
         return attributes | self.estimator._model_attributes(self.factorization, theta)
 
     def end(self, attributes):

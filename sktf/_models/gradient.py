@@ -67,12 +67,13 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
     @checks_parameters()
     def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None) -> Self:
         check_device(self.device)
+        check_clip(self.clip)
         observations = check_observations(self, X, y, sample_weight, self.shape)
         rng = check_random_state(self.random_state)
         frame = self._kept(self._new_frame(observations))
         given = self._given_held_out(X_val, y_val, frame)
         training, held_out = self._hold_out(observations, given, frame, rng)
-        told = {"bounds": check_clip(self.clip, observations.values), "data": {"X": X, "y": y}}
+        told = {"seen": observations.bounds(), "data": {"X": X, "y": y}}
         fitting = Fitting(self, self._judged(frame, training, held_out), training, held_out, **told)
         warn_of_cells(observations, frame, 3)
         refits = self.refit and held_out is not None and given is None
@@ -148,7 +149,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         measurements = check_measurements(self, A, y, sample_weight)
         groups = self._mode_groups(measurements.arrays.ndim - 1)
         frame = self._kept(fit_sensing_frame(measurements, groups, self.scale))
-        told = {"bounds": check_clip(self.clip, measurements.values), "data": {}}
+        told = {"seen": measurements.bounds(), "data": {}}
         fitting = Fitting(self, frame, measurements, None, **told, make=SensingObjective)
         return self._set_fitted(*self._descend(fitting, check_random_state(self.random_state)))
 
@@ -287,6 +288,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
             n_iter_=max(1, run.recorder.iteration),
             validation_score_=fitting.verdict and fitting.verdict.score,
             converged_=run.status in ("converged", "held_out"),
+            _error=fitting.error(run),
             _theta=theta,
             _n_cells=fitting.n_cells,
         )
@@ -299,12 +301,11 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
 
     def _warn_of_fit(self, fitting, observations, single_cells):
         """Warn of what the fit cannot be trusted in."""
-        error = fitting.verdict.error if fitting.verdict else 0.0
         if fitting.verdict and single_cells:
             warn_empty_fibers(observations, 4)
         if self.converged_:  # else that is the reason
             warn_nothing_learned(fitting.verdict, 4)
-            self._warn_of_predictions(observations, error, 5)
+            self._warn_of_predictions(observations, self._error, 5)
 
     def _warn(self, run):
         if run.status == "max_iter":

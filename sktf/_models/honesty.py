@@ -50,11 +50,16 @@ def warn_nothing_learned(verdict, stacklevel):
     """
     if verdict is None or verdict.score is None or (verdict.learned and verdict.beats_mean):
         return
-    than = "their mean" if verdict.learned else "the offset alone, which is what is predicted"
+    said = (
+        "held-out cells are predicted no better than by their mean"
+        if verdict.learned
+        else "components do not predict held-out cells better than the offset alone, which is what "
+        "is predicted"
+    )
     warnings.warn(
-        f"Nothing was learned beyond the offset: components do not predict held-out cells better "
-        f"than {than} (R^2 {verdict.score:.3f}). Observe more cells, or drop indices with few of "
-        'them; another offset ("additive"), model or number of starts (n_init) may do better.',
+        f"Nothing was learned: {said} (R^2 {verdict.score:.3f}). Observe more cells, or drop "
+        'indices with few of them; another offset ("additive"), model or number of starts '
+        "(n_init) may do better.",
         CompletionWarning,
         stacklevel + 1,
     )

@@ -38,18 +38,30 @@ def choose_strength(factors, counts, terms):
     return strength if gain.sum() > np.sqrt(len(gain)) * gain.std() else 0.0
 
 
-def variance_of_unseen(rows, counts, cells):
-    """Return the variance of what the other rows of a mode predict, where its mean row is read.
+def row_covariance(factor, counts):
+    """Return the covariance of the rows that have cells, about the mean row that stands last."""
+    left = factor[:-1][counts > 0] - factor[-1]
+    return left.T @ left / max(len(left), 1)
 
-    That of ``d . f`` over the rows f that have cells, d the product of what the other modes read.
+
+def variance_of_rows(rows, counts, cells, noise):
+    """Return the variance of predictions that comes of rows with few cells, or none.
+
+    Rows of a mode are taken for draws of covariance C about its mean row. Of m cells, read with d
+    (the product of what the other modes read) and noise of variance s, ``v = d . C d`` leaves
+    about the share ``s / (s + m v)``: all where m is 0. With ``M_n = f_n f_n^T + share_n C_n`` the
+    second moment of the prediction is the sum over the Hadamard product of all ``M_n``.
     """
-    variance = np.zeros(len(cells))
+    read = [factor[column] for factor, column in zip(rows, cells.T, strict=True)]
+    moments = 1.0
     for side, (factor, count) in enumerate(zip(rows, counts, strict=True)):
-        at = np.flatnonzero(cells[:, side] == len(count))
-        others = np.ones((len(at), factor.shape[1]))
-        for n, other in enumerate(rows):
-            if n != side:
-                others *= other[cells[at, n]]
-        seen = factor[:-1][count > 0]
-        variance[at] += ((others @ (seen - factor[-1]).T) ** 2).mean(axis=1)
-    return variance
+        others = np.prod([f for n, f in enumerate(read) if n != side], axis=0)
+        covariance, told = row_covariance(factor, count), np.append(count, 0)[cells[:, side]]
+        open_ = np.einsum("ir,rs,is->i", others, covariance, others)
+        share = noise / np.maximum(noise + told * open_, 1e-300)
+        share = np.where(told == 0, 1.0, share)
+        moments = moments * (
+            read[side][:, :, None] * read[side][:, None] + share[:, None, None] * covariance
+        )
+    mean = np.prod(read, axis=0).sum(axis=1)
+    return np.maximum(moments.sum(axis=(1, 2)) - mean**2, 0.0)

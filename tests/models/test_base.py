@@ -257,12 +257,14 @@ def test_extend_learns_an_index_inside_the_shape_that_had_no_cells():
 
 
 def test_a_new_row_with_few_cells_is_near_the_mean_row(small_tensor):
-    """Of the rows that fit one cell, the one nearest to the mean row; pinv of the deviation."""
+    """The mean of a normal row of the others' mean and covariance, given one noisy cell."""
     X, y = small_tensor
     model = CPCompletion(3, random_state=0).fit(X, y + 3)
     rows = [factor.copy() for factor in model.factors_]
     mean, design = rows[0].mean(axis=0), rows[1][2] * rows[2][1]
-    expected = mean + np.linalg.pinv(design[None])[:, 0] * (5.0 - design @ mean)
+    towards = np.cov(rows[0].T, bias=True) @ design
+    left = 5.0 - design @ mean
+    expected = mean + towards * left / (design @ towards + model._error**2)
     model.extend([[7, 2, 1]], [5.0], mode=0)
     others = [[7, item, day] for item in range(6) for day in range(5)]
     products = np.einsum("r,ir,jr->ij", expected, *rows[1:])

@@ -8,7 +8,7 @@ from sktf import CPCompletion
 from sktf._models.rows import (
     choose_strength,
     drawn_to_mean,
-    variance_of_unseen,
+    variance_of_rows,
     with_mean_row,
 )
 from sktf.datasets import split_entries
@@ -55,12 +55,29 @@ def test_held_out_cells_choose_the_strength_that_made_them(true):
 
 
 def test_the_variance_of_what_is_unseen_is_that_of_the_others():
-    """numpy's, over the rows that have cells, at a cell whose row is the mean row."""
+    """numpy's, over all rows that a cell without known ones may have; 0 where noise told all."""
     rows = [with_mean_row(f, c) for f, c in zip(make_factors(), COUNTS, strict=True)]
-    cells = np.array([[4, 1], [0, 2], [1, 3]])
-    seen = rows[0][[0, 2, 3]] @ rows[1][1], rows[1][:3] @ rows[0][1]
-    found = variance_of_unseen(rows, COUNTS, cells)
-    assert_allclose(found, [np.var(seen[0]), 0.0, np.var(seen[1])], rtol=1e-12)
+    cells = np.array([[4, 1], [0, 2], [1, 3], [4, 3]])
+    seen = rows[0][[0, 2, 3]], rows[1][:3]
+    pairs = (seen[0] @ seen[1].T).ravel()
+    expected = [
+        np.var(seen[0] @ rows[1][1]),
+        0.0,
+        np.var(pairs),  # index 1 of mode 0 has no cell
+        np.var(pairs),
+    ]
+    rows[0][1] = rows[0][-1]
+    assert_allclose(variance_of_rows(rows, COUNTS, cells, 0.0), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_the_variance_of_a_row_with_few_cells_is_what_they_leave_open():
+    """``s v / (s + m v)``, the posterior of a normal prior v after m cells of noise s."""
+    rows = [with_mean_row(f, c) for f, c in zip(make_factors(), COUNTS, strict=True)]
+    read, noise, m = rows[1][2], 0.3, COUNTS[0][0]
+    prior = np.var(rows[0][[0, 2, 3]] @ read)
+    alone = [COUNTS[0], COUNTS[1] * 10**9]
+    found = variance_of_rows(rows, alone, np.array([[0, 2]]), noise)
+    assert_allclose(found, noise * prior / (noise + m * prior), rtol=1e-6)
 
 
 def seldom_seen(seed):
