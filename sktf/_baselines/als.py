@@ -21,7 +21,7 @@ from sktf._baselines.sparse_als import distinct_cells, mean_squared_error, spars
 from sktf._baselines.tensorly import cells_cp_als
 from sktf._cells.frame import fit_frame
 from sktf._cells.identifiability import warn_empty_fibers, warn_of_cells
-from sktf._cells.validation import check_clip, check_held_out, check_observations
+from sktf._cells.validation import check_clip, check_held_out, check_observations, check_readable
 from sktf._docs import documented
 from sktf._models.base import BaseCompletion
 from sktf._models.sklearn_types import checks_parameters
@@ -200,7 +200,9 @@ class CPALSCompletion(BaseCompletion):
         warn_of_cells(observations, frame, 3)
         ranks = self._ranks(cells)
         solver = self._solver(cells, max(ranks))
-        given = given and given.take(frame.reads(given)).seen_by(frame)
+        if given is not None:
+            check_readable(frame, given)
+            given = frame.read(given).seen_by(frame)
         training, held_out = self._hold_out(cells, given, ranks, rng)
         settings = {"rng": rng, "max_iter": self.max_iter, "tol": self.tol}
         runs = _Runs(partial(_SOLVERS[solver], **settings))

@@ -29,19 +29,18 @@ class Frame(NamedTuple):
         values = left / scale if scale else np.zeros_like(left)
         return observations._replace(coords=cells, values=values, shape=self.sizes)
 
-    def reads(self, observations):
-        """Return a mask of the observations whose indices all have rows."""
+    def read(self, observations):
+        """Return the observations whose indices all have rows."""
         cells = to_cells(observations.coords, self.shape, self.groups, self.stored)
-        return (cells < self.sizes).all(axis=1)
+        return observations.take((cells < self.sizes).all(axis=1))
 
-    def with_terms(self, observations, scale=None):
+    def with_terms(self, observations, scale, tol=1e-12):
         """Return the frame with additive terms fitted to observations; a scale is kept."""
-        offset = fit_offset(observations, "additive", scale is None)
-        return self._replace(offset=offset if scale is None else offset._replace(scale=scale))
-
-    def without_terms(self, level):
-        """Return the frame whose offset is one number."""
-        return self._replace(offset=Offset(level, (), self.offset.scale))
+        if isinstance(scale, float):
+            offset = fit_offset(observations, "additive", False, tol)._replace(scale=scale)
+        else:
+            offset = fit_offset(observations, "additive", scale, tol)
+        return self._replace(offset=offset)
 
     def factors(self, factors):
         """Return factors in the units of the data, float64 since units may be extreme."""

@@ -14,6 +14,8 @@ from sktf._cells.unfolding import seen_indices, side_sizes
 _STRAY = 0.05
 # Share of the fibers of a mode that may be empty beyond what chance leaves.
 _EMPTY = 0.1
+# Fibers, drawn at random, that tell what chance leaves.
+_N_FIBERS = 4096
 # Cells whose indices are joined at once, or more if there are more indices.
 _CHUNK = 2**16
 
@@ -37,13 +39,17 @@ def warn_of_cells(observations, frame, stacklevel):
 
     ``stacklevel`` is that of the caller of fit, seen from here.
     """
-    warn_unseen(observations, stacklevel + 1)
+    kept = all(seen is None for seen in frame.stored)
+    warn_unseen(observations, kept, stacklevel + 1)
     full = side_sizes(frame.shape, frame.groups)
     warn_under_determined(observations.seen_by(frame), frame.groups, full, stacklevel + 1)
 
 
-def warn_unseen(observations, stacklevel):
-    """Warn where indices inside the shape have no cell, in one count for each mode."""
+def warn_unseen(observations, kept, stacklevel):
+    """Warn where indices inside the shape have no cell, in one count for each mode.
+
+    ``kept`` tells that they have rows all the same, which stay at the start.
+    """
     sizes = observations.shape
     counts = [
         len(seen_indices(*column)) for column in zip(observations.coords.T, sizes, strict=True)
@@ -54,10 +60,12 @@ def warn_unseen(observations, stacklevel):
         if count < size
     ]
     if unseen:
+        predicted = (
+            "left of the start" if kept else "what the others of the mode predict on average"
+        )
         warnings.warn(
-            f"No cell tells of {', '.join(unseen)}: what is predicted there is what the others of "
-            "the mode predict on average. Where indices have gaps, encode them; rows for new ones "
-            "are learned by extend.",
+            f"No cell tells of {', '.join(unseen)}: what is predicted there is {predicted}. Where "
+            "indices have gaps, encode them; rows for new ones are learned by extend.",
             CompletionWarning,
             stacklevel + 1,
         )
@@ -67,16 +75,20 @@ def warn_empty_fibers(observations, stacklevel):
     """Warn where far more fibers are without any cell than single missing cells would leave.
 
     Held-out cells are then single ones of the other fibers, and say nothing of these. ``m`` cells
-    at random in ``f`` fibers of length ``d`` leave about ``(1 - m / (f d))^d`` of them empty.
+    whose indices are independent leave a fiber of length ``d`` empty that has the share ``p`` of
+    them, the product of those of its indices, with about the probability ``(1 - m p / d)^d``.
     """
-    found = []
-    for mode in range(len(observations.shape) if len(observations.shape) > 2 else 0):
-        others = np.delete(observations.coords, mode, axis=1)
-        sizes = [len(np.unique(column)) for column in others.T]
-        length, n_fibers = len(np.unique(observations.coords[:, mode])), prod(sizes)
-        empty = 1 - (int(row_numbers(others).max()) + 1) / n_fibers
-        cells = min(len(others) / (n_fibers * length), 1.0)
-        if empty - (1 - cells) ** length > _EMPTY:
+    first = np.unique(row_numbers(observations.coords), return_index=True)[1]
+    coords, rng, found = observations.coords[first], np.random.RandomState(0), []
+    for mode in range(coords.shape[1] if coords.shape[1] > 2 else 0):
+        others, length = np.delete(coords, mode, axis=1), len(np.unique(coords[:, mode]))
+        counts = [count[count > 0] for count in map(np.bincount, others.T)]
+        empty = 1 - (int(row_numbers(others).max()) + 1) / prod(map(len, counts))
+        drawn = len(coords) * np.prod(
+            [rng.choice(count / len(coords), _N_FIBERS) for count in counts], axis=0
+        )
+        by_chance = np.mean((1 - np.minimum(drawn / length, 1)) ** length)
+        if empty - by_chance > _EMPTY:
             found.append(f"{empty:.0%} of the fibers along mode {mode}")
     if found:
         warnings.warn(

@@ -32,8 +32,11 @@ class Offset(NamedTuple):
         return total
 
 
-def fit_offset(observations, kind, scale):
-    """Fit the offset ``kind`` (None, "auto", "mean" or "additive"); ``scale`` is a bool."""
+def fit_offset(observations, kind, scale, tol=1e-12):
+    """Fit the offset ``kind`` (None, "auto", "mean" or "additive"); ``scale`` is a bool.
+
+    ``tol`` is the relative tolerance of additive terms.
+    """
     coords, values, weights, _ = observations
     # In units of a power of two near the largest value, no square over- or underflows.
     unit = 2.0 ** (np.frexp(np.abs(values).max())[1] - 1)
@@ -43,7 +46,7 @@ def fit_offset(observations, kind, scale):
         std = np.sqrt(np.average((values - mean) ** 2, weights=weights))
         kind = "mean" if np.abs(mean) > _LEVEL * std else None
     level = mean if kind is not None else 0.0
-    terms = _additive_terms(observations, values - level) if kind == "additive" else ()
+    terms = _additive_terms(observations, values - level, tol) if kind == "additive" else ()
     left = values - Offset(level, terms, 1.0).at(coords)
     # Differences of equal values leave rounding errors, nothing to descend on.
     if np.abs(left).max() <= 1e-12:
@@ -53,7 +56,7 @@ def fit_offset(observations, kind, scale):
     return Offset(float(unit * level), tuple(unit * term for term in terms), rms)
 
 
-def _additive_terms(observations, values):
+def _additive_terms(observations, values, tol):
     """Ridge regression of values on one indicator per index of each mode.
 
     Minimizes ``sum_e w_e (values_e - sum_n b_n[i_n])^2 + ridge * |b|^2``, where ``ridge`` is the
@@ -78,7 +81,7 @@ def _additive_terms(observations, values):
         return np.concatenate([np.bincount(c, root * left, minlength=size) for c, size in pairs])
 
     design = LinearOperator((len(cells), sum(sizes)), predict, pull_back, dtype=np.float64)
-    found = lsqr(design, root * values, damp=1.0, atol=1e-12, btol=1e-12)[0]
+    found = lsqr(design, root * values, damp=1.0, atol=tol, btol=tol)[0]
     terms = tuple(np.zeros(size) for size in shape)
     for term, seen, part in zip(terms, stored, np.split(found, cuts), strict=True):
         term[slice(None) if seen is None else seen] = part

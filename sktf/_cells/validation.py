@@ -82,6 +82,12 @@ def check_held_out(estimator, X_val, y_val, shape):
     return Observations(coords, y, np.ones(len(y)), shape)
 
 
+def check_readable(frame, held_out):
+    """Raise where no held-out cell has rows in all modes of the frame."""
+    if not len(frame.read(held_out).values):
+        raise ValueError("No cell of X_val has indices that all have cells in X.")
+
+
 def check_cells(estimator, X, shape, handle_unknown):
     """Turn the X of ``predict`` into coordinates and a mask of the indices inside ``shape``.
 

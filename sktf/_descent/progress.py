@@ -44,6 +44,9 @@ class Progress:
     def finish(self, run):
         """Take note that the fit ends in this run."""
 
+    def say(self, line):
+        """Tell the user a line."""
+
     def tell(self):
         """Tell the user what is new, in the thread of the user."""
 
@@ -79,7 +82,7 @@ class ToldProgress(Progress):
         self._home, self._began = get_ident(), perf_counter()
         self._lock, self._news = Lock(), deque()
         self._n_passed = self._next_line = 0
-        self._say(title)
+        self.say(title)
 
     def begin(self, stage, runs, **facts):
         sizes = {name: n_runs * most for name, (n_runs, most) in self._budget.items()}
@@ -112,7 +115,7 @@ class ToldProgress(Progress):
             self._move(run, self._most, run.theta)
         if self._verbose and (self._stage == "mean" or (self._stage == "finalists" and self._many)):
             name = "Mean" if self._stage == "mean" else f"Start {self._numbers[run]}"
-            self._say(f"{name}: {self._quality(run)} after {run.recorder.iteration} iterations")
+            self.say(f"{name}: {self._quality(run)} after {run.recorder.iteration} iterations")
 
     def finish(self, run):
         self._pass(N_TICKS, run.theta)
@@ -125,6 +128,10 @@ class ToldProgress(Progress):
                 f"{_ENDS[run.status]} after {run.recorder.iteration} iterations in "
                 f"{perf_counter() - self._began:.1f} s, loss = {run.loss:.3g}"
             )
+
+    def say(self, line):
+        if self._verbose:
+            self._news.append(partial(print, line))
 
     def tell(self):
         try:
@@ -151,10 +158,6 @@ class ToldProgress(Progress):
                 self.stop("callback")
                 break
 
-    def _say(self, line):
-        if self._verbose:
-            self._news.append(partial(print, line))
-
     def _say_loss(self, run, iteration, loss, is_record):
         """Print every record, or of a single start where it is at 0, 1, 2, 4, ... ticks."""
         if self._verbose > 1:
@@ -162,25 +165,25 @@ class ToldProgress(Progress):
                 self._say_record(run, iteration, loss)
         elif not self._many and self._n_passed >= self._next_line:
             self._next_line = max(1, 2 * self._n_passed)
-            self._say(f"Iteration {iteration}, loss = {loss:.3g}{run.label}")
+            self.say(f"Iteration {iteration}, loss = {loss:.3g}{run.label}")
 
     def _say_record(self, run, iteration, loss):
         if self._verbose > 1:
             name = f"Start {self._numbers[run]}: " if self._many and run in self._numbers else ""
-            self._say(f"{name}Iteration {iteration}, loss = {loss:.8f}{run.label}")
+            self.say(f"{name}Iteration {iteration}, loss = {loss:.8f}{run.label}")
 
     def _say_beginning(self, stage, runs, before=None, after=None):
         if stage == "finalists" and "screening" in self._budget:
             best = min(runs, key=lambda run: run.score)
             numbers = ", ".join(str(self._numbers[run]) for run in runs)
-            self._say(f"Screening: {self._quality(best)} at best; starts {numbers} go on")
+            self.say(f"Screening: {self._quality(best)} at best; starts {numbers} go on")
         elif stage == "mean" and after is None:
-            self._say("Mean of fits: worse, so the best fit goes on")
+            self.say("Mean of fits: worse, so the best fit goes on")
         elif stage == "mean":
             n_before, n_after = before[0].shape[1], after[0].shape[1]
-            self._say(f"Mean of fits: pruned from {n_before} components to {n_after}")
+            self.say(f"Mean of fits: pruned from {n_before} components to {n_after}")
         elif stage == "refit":
-            self._say("Refit on all cells")
+            self.say("Refit on all cells")
 
     def _quality(self, run):
         if run.status == "diverged":

@@ -3,10 +3,11 @@
 import warnings
 from abc import ABC, abstractmethod
 from math import prod
-from numbers import Real
+from numbers import Integral, Real
 from typing import Self
 
 import numpy as np
+from sklearn.utils import check_scalar
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -45,8 +46,8 @@ class BaseCompletion(VersionedPickle, RegressorMixin, BaseEstimator, ABC):
         What is taken off the values first: nothing (None), their mean, or the mean plus one term
         per index of each mode (ridge regression). "auto": the mean where it exceeds ten standard
         deviations, else nothing; a fit by gradient descent from ``init="auto"`` lets held-out
-        cells choose: it tries additive terms where alone they come within 15 % of its error, and
-        takes the mean alone where components predict no better.
+        cells choose: it tries additive terms where alone their error is within 1.3 times its own,
+        and takes the mean in place of components that predict no better.
     scale : bool, default=True
         Divide what is left by its RMS.
     handle_unknown : {"error", "mean"}, default="error"
@@ -60,9 +61,9 @@ class BaseCompletion(VersionedPickle, RegressorMixin, BaseEstimator, ABC):
     Attributes
     ----------
     rank_ : int
-        Number of components that count, parallel ones merged; 0 where held-out cells say that
-        they predict no better than the offset (by two standard errors), which then is all that
-        is predicted.
+        Number of components that count, parallel ones merged; 0 where held-out cells do not say,
+        by two standard errors, that they predict better than the offset: then as much of them is
+        predicted as is best there, 0 to 1.
     component_norms_ : ndarray of shape (R,)
         Norms of the components over the indices that have cells, descending.
     factors_ : list of ndarray of shape (shape_[n], R)
@@ -71,7 +72,8 @@ class BaseCompletion(VersionedPickle, RegressorMixin, BaseEstimator, ABC):
     offset_ : float
         Mean taken off the values.
     offset_terms_ : tuple of ndarray
-        Additive terms, one array per mode; empty unless ``offset="additive"``.
+        Additive terms, one array per mode; empty unless ``offset`` is "additive", or "auto" took
+        some.
     scale_ : float
         RMS the values were divided by, 1 with ``scale=False``; 0 where the offset left nothing,
         and ``rank_`` is 0.
@@ -292,10 +294,17 @@ class BaseCompletion(VersionedPickle, RegressorMixin, BaseEstimator, ABC):
         cp_tensor : tensorly.cp_tensor.CPTensor
             Its factors are copies, and know nothing of ``clip``. Those of a matrix model describe
             the matrix that ``row_modes`` unfolds the tensor to.
+
+        Raises
+        ------
+        ValueError
+            When ``n_components`` is below 1, or ``offset=True`` where a side of several modes has
+            too many indices for a row each.
         """
         check_is_fitted(self)
-        terms = offset_components(self._frame())
-        if terms[0].shape[1] and not offset:
+        if n_components is not None:
+            check_scalar(n_components, "n_components", Integral, min_val=1)
+        if (self.offset_ or self.offset_terms_) and not offset:
             warnings.warn(
                 f"The offset (offset_ = {self.offset_:.3g}) is left out of the CP tensor; add it "
                 "with offset=True.",
@@ -304,6 +313,7 @@ class BaseCompletion(VersionedPickle, RegressorMixin, BaseEstimator, ABC):
             )
         factors = [factor[:, :n_components] for factor in self.factors_]
         if offset:
+            terms = offset_components(self._frame())
             factors = [np.hstack(pair) for pair in zip(factors, terms, strict=True)]
         return cp_tensor(factors)
 

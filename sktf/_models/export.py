@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sktf._cells.unfolding import side_sizes
+from sktf._cells.unfolding import is_large, side_sizes
 from sktf._objective.components import component_norms, unit_columns
 
 
@@ -20,6 +20,9 @@ def cp_tensor(factors):
 def offset_components(frame):
     """Return factors of the offset: a component for the level, and one for the terms of a mode."""
     sizes = side_sizes(frame.shape, frame.groups)
+    for size, group in zip(sizes, frame.groups, strict=True):
+        if is_large(size, group):
+            raise ValueError(f"offset=True: modes {group} have {size} indices, too many to export.")
     columns = [[np.full(size, 1.0) for size in sizes] for _ in range(bool(frame.offset.level))]
     for constant in columns:
         constant[0] *= frame.offset.level

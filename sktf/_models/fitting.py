@@ -13,7 +13,7 @@ from sktf._descent.race import best_run, budget, refit
 from sktf._descent.recording import Measures, Recorder
 from sktf._descent.run import Problem, Run
 from sktf._descent.steps import make_step
-from sktf._models.rows import choose_strength
+from sktf._models.rows import choose_strength, with_mean_row
 from sktf._models.starts import KINDS, Start
 from sktf._models.verdict import judge
 from sktf._objective.components import sum_of_products
@@ -62,7 +62,7 @@ class Fitting:
         step = make_step(estimator.step, estimator.learning_rate)
         self.problem = Problem(
             training=objective,
-            held_out=held_out and self._objective(held_out.seen_by(frame), losses[0]),
+            held_out=held_out and self._objective(frame.read(held_out).seen_by(frame), losses[0]),
             losses=losses,
             step=step,
             max_iter=estimator.max_iter,
@@ -162,13 +162,12 @@ class Fitting:
 
     def _look_at_held_out(self, run):
         """Choose how strongly rare rows are drawn to the mean row, and judge the run."""
-        doubts = self.estimator._draws_to_mean()
-        if doubts:
+        draws = self.estimator._draws_to_mean()
+        if draws:
             held_out = self.problem.held_out.with_loss(self.problem.losses[-1])
             self.strength = choose_strength(self._standard(run), self.counts, held_out.terms)
-        self.verdict = self._judged(run, doubts)
-        if self._mean_will_do() and not self.verdict.learned:
-            self.frame = self.frame.without_terms(_mean(self.training))
+        # What was cut short is not judged by what it has not reached.
+        self.verdict = self._judged(run, draws and run.status in ("converged", "held_out"))
 
     def _standard(self, run):
         """Return the factors of a run on the scaled data, in double precision."""
@@ -180,6 +179,7 @@ class Fitting:
         frame, coords = self.frame, self.held_out.coords
         factors = frame.factors(self._standard(run))
         factors = self.estimator._drawn(factors, self.counts, self.strength)
+        factors = [*map(with_mean_row, factors, self.counts)]
         cells = to_cells(coords, frame.shape, frame.groups, frame.stored)
         offset, mean = frame.offset.at(coords), _mean(self.training)
         predicted = offset + sum_of_products(factors, cells)
@@ -251,10 +251,21 @@ class Fitting:
         """Return the fitted attributes that follow from theta."""
         factors = self.estimator._drawn(self._factors(theta), self.counts, self.strength)
         if not self.learned:
-            factors = [np.zeros_like(factor) for factor in factors]
-        attributes = self.estimator._components(factors, self.frame, self.counts)
+            factors = [self.verdict.share ** (1 / len(factors)) * factor for factor in factors]
+        attributes = self.estimator._components(factors, self._told_frame(), self.counts)
         attributes["_range"] = self._seen
+        if not self.learned:
+            attributes["rank_"] = 0
         return attributes | self.estimator._model_attributes(self.factorization, theta)
+
+    def _told_frame(self):
+        """Return the frame that predicts: its level has what is left of the mean, if it will do."""
+        frame, offset = self.frame, self.frame.offset
+        if self.learned or not self._mean_will_do():
+            return frame
+        share = self.verdict.share
+        level = share * offset.level + (1 - share) * _mean(self.training)
+        return frame._replace(offset=offset._replace(level=level))
 
     def end(self, attributes):
         """Tell the callbacks that the fit has ended with these attributes."""
@@ -295,19 +306,14 @@ class Fitting:
         frame = self.frame
         if frame.offset.terms and not self.estimator._goes_on():
             frame = self.frame = frame.with_terms(everything, frame.offset.scale)
+        self.training = everything
         if not self.learned:
-            return self._end_at_offset(everything, run)
+            return run  # the share was judged of components as they are
         cells = everything.seen_by(frame)
         self.counts = self._row_counts(cells)
         training = self._objective(cells, self.problem.losses[-1])
         run = refit(self.problem._replace(training=training, held_out=None), run)
         self._check_not_diverged(run)
-        return run
-
-    def _end_at_offset(self, everything, run):
-        """Leave the descent where it is: the components will not be used."""
-        if self._mean_will_do():
-            self.frame = self.frame.without_terms(_mean(everything))
         return run
 
     def _mean_will_do(self):

@@ -11,8 +11,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from sktf._cells.frame import fit_frame
 from sktf._cells.identifiability import warn_empty_fibers, warn_of_cells
+from sktf._cells.offset import Offset
 from sktf._cells.sorting import cell_numbers
-from sktf._cells.validation import check_clip, check_held_out, check_observations
+from sktf._cells.validation import (
+    check_clip,
+    check_held_out,
+    check_observations,
+    check_readable,
+)
 from sktf._descent.recording import to_frame
 from sktf._descent.threads import one_blas_thread
 from sktf._docs import documented
@@ -70,7 +76,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         check_clip(self.clip)
         observations = check_observations(self, X, y, sample_weight, self.shape)
         rng = check_random_state(self.random_state)
-        frame = self._kept(self._new_frame(observations))
+        frame = self._kept(self._new_frame(observations), observations)
         given = self._given_held_out(X_val, y_val, frame)
         training, held_out = self._hold_out(observations, given, frame, rng)
         told = {"seen": observations.bounds(), "data": {"X": X, "y": y}}
@@ -186,9 +192,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
             return None
         if not self.early_stopping:
             raise ValueError("X_val and y_val are held out to stop on: set early_stopping=True.")
-        given = given.take(frame.reads(given))
-        if not len(given.values):
-            raise ValueError("No cell of X_val has indices that all have cells in X.")
+        check_readable(frame, given)
         if np.abs(given.seen_by(frame).values).max() > 1e100:  # their squares would overflow
             raise ValueError("y_val is more than 1e100 times as large as y; give both one unit.")
         return given
@@ -201,7 +205,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
     def _judged(self, frame, training, held_out):
         """Return the frame to race in: held-out cells judge additive terms they were no part of."""
         judged = self.offset == "additive" and held_out is not None and not self._goes_on()
-        return frame.with_terms(training) if judged else frame
+        return frame.with_terms(training, bool(self.scale)) if judged else frame
 
     def _keeps_rows(self):
         """Whether indices without cells have parameters: as in the papers, and to go on from."""
@@ -222,8 +226,8 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         """Return the factors as the fit leaves them; from a start that is named, as they are."""
         return drawn_to_mean(factors, counts, strength) if self._is_auto() else factors
 
-    def _kept(self, frame):
-        """Return the frame with offset and scale of the fit to go on from, where there is one."""
+    def _kept(self, frame, observations=None):
+        """Return the frame of the fit to go on from, where there is one."""
         if not self._goes_on():
             return frame
         if frame.shape != self.shape_:
@@ -231,7 +235,17 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
                 f"warm_start=True goes on from a fit of shape {self.shape_}, but the data have "
                 f"shape {frame.shape}; give the parameter shape, or set warm_start=False."
             )
-        return frame._replace(offset=self._frame().offset)
+        kept = self._frame()._replace(offset=Offset(*self._theta_offset))
+        n_read = 0 if observations is None else len(kept.read(observations).values)
+        if kept.groups != frame.groups or (
+            kept.sizes != frame.sizes if observations is None else n_read < len(observations.values)
+        ):
+            raise ValueError(
+                "warm_start=True goes on from a fit without rows for some of these indices: keep "
+                "row_modes, and set warm_start=True before the first fit, or learn rows for new "
+                "indices with extend."
+            )
+        return kept
 
     def _goes_on(self):
         # A fit that had nothing left to descend on has no scale to keep.
@@ -256,7 +270,9 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
             return observations, given
         numbers = cell_numbers(observations.seen_by(frame))
         n_cells = int(numbers.max()) + 1
-        if self.early_stopping == "auto" and n_cells < _ENOUGH_TO_HOLD_OUT:
+        # A vector tells of no index by its other ones.
+        enough = n_cells >= _ENOUGH_TO_HOLD_OUT and len(observations.shape) > 1
+        if self.early_stopping == "auto" and not enough:
             return observations, None
         n_held_out = int(np.ceil(self.validation_fraction * n_cells))
         if n_held_out >= n_cells:
@@ -290,6 +306,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
             converged_=run.status in ("converged", "held_out"),
             _error=fitting.error(run),
             _theta=theta,
+            _theta_offset=tuple(fitting.frame.offset),
             _n_cells=fitting.n_cells,
         )
         vars(self).update(attributes)
@@ -303,8 +320,10 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         """Warn of what the fit cannot be trusted in."""
         if fitting.verdict and single_cells:
             warn_empty_fibers(observations, 4)
-        if self.converged_:  # else that is the reason
-            warn_nothing_learned(fitting.verdict, 4)
+        chosen = self._chooses_offset() and bool(self.offset_terms_)
+        if self.converged_ or not fitting.learned:  # else that is the reason
+            warn_nothing_learned(fitting.verdict, self.offset_terms_, chosen, 4)
+        if self.converged_:
             self._warn_of_predictions(observations, self._error, 5)
 
     def _warn(self, run):

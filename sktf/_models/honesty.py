@@ -42,24 +42,28 @@ def warn_far_predictions(factors, largest, stacklevel):
     return far is not None
 
 
-def warn_nothing_learned(verdict, stacklevel):
+def warn_nothing_learned(verdict, terms, chosen, stacklevel):
     """Warn where held-out cells say that components are of no use, or no more than a mean.
 
-    ``verdict`` is that of the held-out cells, None without any; ``stacklevel`` that of the caller
-    of fit, seen from here.
+    ``verdict`` is that of the held-out cells, None without any; ``terms`` are those of the offset,
+    and ``chosen`` tells whether these cells chose them, which then is what was learned;
+    ``stacklevel`` that of the caller of fit, seen from here.
     """
-    if verdict is None or verdict.score is None or (verdict.learned and verdict.beats_mean):
+    if verdict is None or verdict.score is None:
+        return
+    if verdict.beats_mean and (verdict.learned or chosen):
         return
     said = (
         "held-out cells are predicted no better than by their mean"
         if verdict.learned
-        else "components do not predict held-out cells better than the offset alone, which is what "
-        "is predicted"
+        else "components do not predict held-out cells better than the offset alone, by two "
+        f"standard errors, and {verdict.share:.0%} of them is predicted"
     )
+    another = "model" if terms else 'offset ("additive"), model'
     warnings.warn(
         f"Nothing was learned: {said} (R^2 {verdict.score:.3f}). Observe more cells, or drop "
-        'indices with few of them; another offset ("additive"), model or number of starts '
-        "(n_init) may do better.",
+        f"indices with few of them; another {another} or number of starts (n_init) may do "
+        "better.",
         CompletionWarning,
         stacklevel + 1,
     )

@@ -4,24 +4,33 @@ import numpy as np
 
 # An additive offset whose error is within this factor of that of the race gets a race of its own:
 # where it explains far less, the terms that it fits are in the way of components.
-_NEAR = 1.15
+_NEAR = 1.3
+# Relative tolerance of the terms that this is looked up by.
+_ROUGH = 1e-3
 
 
 def best_offset(fitting, run, rng):
     """Return the fitting and its run, or those with an additive offset, of less held-out error."""
-    frame = fitting.frame.with_terms(fitting.training)
+    cells, scale = fitting.training, bool(fitting.estimator.scale)
+    rough = fitting.frame.with_terms(cells, scale, _ROUGH).offset
     enough = min(_NEAR * fitting.verdict.error, fitting.verdict.error_of_mean)
-    if run.stopped or _error(frame.offset, fitting.held_out) > enough:
+    if run.stopped or _error(rough, fitting.held_out) > enough:
         return fitting, run
     try:
-        additive, beside = fitting.beside(rng, frame)
+        additive, beside = fitting.beside(rng, fitting.frame.with_terms(cells, scale))
     except KeyboardInterrupt:  # before it has reached anything
         run.status = "interrupted"
         return fitting, run
-    if beside.stopped or not additive.verdict.error < fitting.verdict.error:
-        run.status = beside.status if beside.stopped else run.status
-        return fitting, run
-    return additive, beside
+    errors = fitting.verdict.error, additive.verdict.error
+    chosen = not beside.stopped and errors[1] < errors[0]
+    fitting.problem.progress.say(
+        f"Additive offset: held-out RMSE {errors[1]:.3g} instead of {errors[0]:.3g}, "
+        + ("chosen" if chosen else "not chosen")
+    )
+    if chosen:
+        return additive, beside
+    run.status = beside.status if beside.stopped else run.status
+    return fitting, run
 
 
 def _error(offset, held_out):

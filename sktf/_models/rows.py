@@ -21,8 +21,8 @@ def drawn_to_mean(factors, counts, strength):
     drawn = []
     for factor, count in zip(factors, counts, strict=True):
         mean = with_mean_row(factor, count)[-1]
-        kept = count / np.maximum(count + strength, 1e-300)
-        drawn.append(mean + kept[:, None] * (factor - mean))
+        kept = (count / np.maximum(count + strength, 1e-300))[:, None]
+        drawn.append(np.where(kept == 1, factor, mean + kept * (factor - mean)))
     return drawn
 
 

@@ -4,8 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Standard errors by which components must be better than none to be believed.
+# Standard errors by which components must be better than none to count for the rank.
 _SIGNIFICANT = 2
+# Fewer held-out cells tell nothing.
+_ENOUGH = 10
 # Relative squares of differences that are rounding.
 _EQUAL = 1e-24
 
@@ -15,13 +17,15 @@ class Verdict(NamedTuple):
 
     ``error`` is its root mean squared error, ``error_of_mean`` that of the mean of y, and
     ``score`` its R^2, None where the cells have no spread; ``learned`` tells whether the
-    components are of use, ``beats_mean`` whether they predict better than the mean of y.
+    components are of use, ``share`` how much of them is predicted, 1 where they are, and
+    ``beats_mean`` whether that is better than the mean of y.
     """
 
     error: float
     error_of_mean: float
     score: float | None
     learned: bool
+    share: float
     beats_mean: bool
 
 
@@ -29,23 +33,42 @@ def judge(held_out, predicted, offset, mean, *, mean_will_do, doubts):
     """Return the verdict on predictions, beside the offset and the mean of y alone.
 
     Components are believed where they predict better than the offset, by two standard errors;
-    with ``mean_will_do`` better than the mean, which takes their place otherwise. Without
-    ``doubts`` they are believed whatever they predict.
+    with ``mean_will_do`` better than the mean. Otherwise this takes their place but for the share
+    of the least squared error, less a standard error. Without ``doubts``, and by cells that have
+    no spread or are fewer than ten, they are believed whatever they predict.
     """
     # In units of a power of two near the largest value no square over- or underflows.
     unit = 2.0 ** np.frexp(np.abs(held_out.values).max())[1]
     center = np.average(held_out.values, weights=held_out.weights)
-    model, offset, level, spread = (
-        held_out.weights / held_out.weights.sum() * ((held_out.values - at) / unit) ** 2
-        for at in (predicted, offset, mean, center)
-    )
-    beats_mean = _is_less(model, level)
-    learned = not doubts or (beats_mean if mean_will_do else _is_less(model, offset))
-    kept = model if learned else level if mean_will_do else offset
-    has_spread = len(kept) > 1 and spread.sum() > _EQUAL
-    score = float(1 - kept.sum() / spread.sum()) if has_spread else None
-    errors = (unit * float(np.sqrt(squares.sum())) for squares in (kept, level))
-    return Verdict(*errors, score, learned, beats_mean)
+    weights = held_out.weights / held_out.weights.sum()
+
+    def squares(at):
+        return weights * ((held_out.values - at) / unit) ** 2
+
+    spread, level = squares(center).sum(), squares(mean)
+    has_spread = len(weights) > 1 and spread > _EQUAL
+    without = mean if mean_will_do else offset
+    doubts = doubts and has_spread and len(weights) >= _ENOUGH
+    learned = not doubts or _is_less(squares(predicted), squares(without))
+    left, step = (held_out.values - without) / unit, (predicted - without) / unit
+    share = 1.0 if learned else _share(left, step, weights)
+    kept = squares(predicted if learned else without + share * (predicted - without))
+    score = float(1 - kept.sum() / spread) if has_spread else None
+    errors = (unit * float(np.sqrt(total)) for total in (kept.sum(), level.sum()))
+    return Verdict(*errors, score, learned, share, _is_less(kept, level))
+
+
+def _share(left, step, weights):
+    """Return the share of a step that leaves least, by least squares, less its standard error.
+
+    The error is that of White (1980), for squares of residuals that differ; 0 to 1 is returned.
+    """
+    length = weights @ step**2
+    if not length > 0:
+        return 0.0
+    share = weights @ (left * step) / length
+    error = np.sqrt(np.sum((weights * step * (left - share * step)) ** 2)) / length
+    return float(np.clip(share - error, 0, 1))
 
 
 def _is_less(squares, others):

@@ -137,12 +137,16 @@ def test_weights_reach_the_members():
 
 
 def test_mean_and_spread_are_those_of_the_members(fitted, data):
-    """By numpy, of the predictions of ``estimators_``; ``to_dense`` is the mean at all cells."""
+    """By numpy, of the predictions of ``estimators_``; ``to_dense`` is the mean at all cells.
+
+    The variance has that between members and, on average, that within (law of total variance).
+    """
     X_test = data[1]
     each = np.stack([m.predict(X_test) for m in fitted.estimators_[: fitted.n_average_]])
     mean, std = fitted.predict(X_test, return_std=True)
     assert_allclose(mean, each.mean(axis=0), rtol=1e-12)
-    assert_allclose(std, each.std(axis=0), rtol=1e-12)
+    within = [m._variance_of_rows(X_test) for m in fitted.estimators_[: fitted.n_average_]]
+    assert_allclose(std**2, each.var(axis=0) + np.mean(within, axis=0), rtol=1e-12)
     assert_array_equal(fitted.predict(X_test), mean)
     assert_allclose(fitted.to_dense()[tuple(X_test.T)], mean, rtol=1e-9)
 

@@ -92,10 +92,12 @@ def test_indices_without_cells_are_counted_for_each_mode(shape):
     coords = np.array([[i % 6, i % 4, i % 8] for i in range(24)])
     observations = Observations(coords, None, None, shape)
     with pytest.warns(CompletionWarning) as told:
-        warn_unseen(observations, 1)
+        warn_unseen(observations, False, 1)
     text = str(told[0].message)
     for mode, (size, seen) in enumerate(zip(shape, (6, 4, 8), strict=True)):
         said = f"{size - seen} of the {size} indices of mode {mode}"
         assert (said in text) == (seen < size)
     assert len(told) == 1
-    warn_unseen(observations._replace(shape=(6, 4, 8)), 1)
+    with pytest.warns(CompletionWarning, match="is predicted there is left of the start"):
+        warn_unseen(observations, True, 1)
+    warn_unseen(observations._replace(shape=(6, 4, 8)), False, 1)

@@ -271,6 +271,29 @@ def test_a_new_row_with_few_cells_is_near_the_mean_row(small_tensor):
     assert_allclose(model.predict(others), products.ravel(), rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.parametrize("n_components", [-1, 0])
+def test_fewer_components_than_one_are_refused(small_tensor, n_components):
+    """A negative number would drop the last, as slices do."""
+    model = CPCompletion(3, random_state=0).fit(*small_tensor)
+    with pytest.raises(ValueError, match="n_components"):
+        model.to_cp_tensor(n_components=n_components)
+
+
+@pytest.mark.filterwarnings("ignore::sktf.CompletionWarning")
+def test_a_side_too_large_for_rows_is_exported_by_those_it_has():
+    """An unfolding of 9 * 10^8 columns, 40 of them seen; constant components would need all."""
+    rng = np.random.default_rng(0)
+    columns = np.sort(rng.integers(0, 30_000, (40, 2)), axis=0)
+    X = np.array([[row, *column] for row in range(10) for column in columns])
+    y = np.outer(rng.uniform(1, 2, 10), rng.uniform(1, 2, 40)).ravel()
+    shape = (10, 30_000, 30_000)
+    model = DeepMatrixCompletion(row_modes=(0,), hidden=2, shape=shape, offset=None, random_state=0)
+    exported = model.fit(X, y).to_cp_tensor()
+    assert [len(factor) for factor in exported.factors] == [10, 40]
+    with pytest.raises(ValueError, match=r"modes \(1, 2\) have 900000000 indices"):
+        model.to_cp_tensor(offset=True)
+
+
 BAD_EXTENSIONS = {
     "mode -1": (-1, [7, 0, 0], r"mode=-1: expected a mode number from 0 to 2"),
     "mode 3": (3, [7, 0, 0], r"mode=3: expected a mode number"),
