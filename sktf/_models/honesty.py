@@ -54,7 +54,7 @@ def warn_nothing_learned(verdict, terms, chosen, stacklevel):
     if verdict.beats_mean and (verdict.learned or chosen):
         return
     said = (
-        "held-out cells are predicted no better than by their mean"
+        "held-out cells are not predicted better than by their mean, by two standard errors"
         if verdict.learned
         else "components do not predict held-out cells better than the offset alone, by two "
         f"standard errors, and {verdict.share:.0%} of them is predicted"
