@@ -22,8 +22,7 @@ from sktf._objective.cpu import FusedObjective
 from sktf._objective.losses import ClippedSquare
 from sktf.datasets import make_low_rank, sample_entries
 
-STEP, SHAPE, N_COMPONENTS = Adaptive(), (6, 6, 6, 6), 256
-SQUARED = ClippedSquare(inf)
+STEP, SQUARED, SHAPE, N_COMPONENTS = Adaptive(), ClippedSquare(inf), (6, 6, 6, 6), 256
 SCALE = {0: 0.03, 1: 0.2}  # of entries; small enough for one component to grow at a time
 
 
