@@ -55,7 +55,6 @@ class Fitting:
         self._asked = Measures(estimator.measures)
         self.counts, self.strength, self.verdict = self._row_counts(training), 0.0, None
         largest = float(np.abs(training.values).max())
-        self.largest = frame.offset.scale * largest
         losses = estimator._losses()
         objective = self._objective(training, losses[0])
         prune = estimator._prunes(held_out is not None) and self._can_prune()

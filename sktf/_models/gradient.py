@@ -76,7 +76,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         check_clip(self.clip)
         observations = check_observations(self, X, y, sample_weight, self.shape)
         rng = check_random_state(self.random_state)
-        frame = self._kept(self._new_frame(observations), observations)
+        frame = self._kept_to_read(observations) or self._new_frame(observations)
         given = self._given_held_out(X_val, y_val, frame)
         training, held_out = self._hold_out(observations, given, frame, rng)
         told = {"seen": observations.bounds(), "data": {"X": X, "y": y}}
@@ -154,7 +154,8 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         """
         measurements = check_measurements(self, A, y, sample_weight)
         groups = self._mode_groups(measurements.arrays.ndim - 1)
-        frame = self._kept(fit_sensing_frame(measurements, groups, self.scale))
+        frame = fit_sensing_frame(measurements, groups, self.scale)
+        frame = self._kept(frame.shape, lambda kept: kept.sizes == frame.sizes) or frame
         told = {"seen": measurements.bounds(), "data": {}}
         fitting = Fitting(self, frame, measurements, None, **told, make=SensingObjective)
         return self._set_fitted(*self._descend(fitting, check_random_state(self.random_state)))
@@ -226,20 +227,24 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         """Return the factors as the fit leaves them; from a start that is named, as they are."""
         return drawn_to_mean(factors, counts, strength) if self._is_auto() else factors
 
-    def _kept(self, frame, observations=None):
-        """Return the frame of the fit to go on from, where there is one."""
+    def _kept_to_read(self, observations):
+        """Return the frame of the fit to go on from, None without, if it has rows for all cells."""
+        n_rows = len(observations.values)
+        return self._kept(
+            observations.shape, lambda kept: len(kept.read(observations).values) == n_rows
+        )
+
+    def _kept(self, shape, suffices):
+        """Return the frame of the fit to go on from, None without; raise unless it suffices."""
         if not self._goes_on():
-            return frame
-        if frame.shape != self.shape_:
+            return None
+        if shape != self.shape_:
             raise ValueError(
                 f"warm_start=True goes on from a fit of shape {self.shape_}, but the data have "
-                f"shape {frame.shape}; give the parameter shape, or set warm_start=False."
+                f"shape {shape}; give the parameter shape, or set warm_start=False."
             )
         kept = self._frame()._replace(offset=Offset(*self._theta_offset))
-        n_read = 0 if observations is None else len(kept.read(observations).values)
-        if kept.groups != frame.groups or (
-            kept.sizes != frame.sizes if observations is None else n_read < len(observations.values)
-        ):
+        if not suffices(kept):
             raise ValueError(
                 "warm_start=True goes on from a fit without rows for some of these indices: keep "
                 "row_modes, and set warm_start=True before the first fit, or learn rows for new "
