@@ -33,7 +33,14 @@ OWNERS = {
     "tensorly": {"_baselines/tensorly", "_models/export", "datasets/real"},
     "cvxpy": {"_baselines/nuclear"},
     "matplotlib": {"plotting/base", "plotting/trajectory"},
-    "numba": {"_compile", "_versions", "_objective/kernels", "_objective/lanes", "_objective/cpu"},
+    "numba": {
+        "_compile",
+        "_versions",
+        "_objective/kernels",
+        "_objective/lanes",
+        "_objective/cpu",
+        "_objective/row_equations",
+    },
 }
 # Packages that only a function may import: `import sktf.<module>` does without them.
 LAZY = {"torch", "tensorly", "cvxpy", "matplotlib"}

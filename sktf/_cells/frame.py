@@ -25,8 +25,11 @@ class Frame(NamedTuple):
     def apply(self, observations):
         """Return observations with cells of the factorization and standardized values."""
         cells = to_cells(observations.coords, self.shape, self.groups, self.stored)
-        left, scale = observations.values - self.offset.at(observations.coords), self.offset.scale
-        values = left / scale if scale else np.zeros_like(left)
+        values, (level, terms, scale) = observations.values, self.offset
+        if level or terms:
+            values = values - (self.offset.at(observations.coords) if terms else level)
+        if scale != 1:
+            values = values / scale if scale else np.zeros_like(values)
         return observations._replace(coords=cells, values=values, shape=self.sizes)
 
     def read(self, observations):
@@ -34,7 +37,7 @@ class Frame(NamedTuple):
         cells = to_cells(observations.coords, self.shape, self.groups, self.stored)
         return observations.take((cells < self.sizes).all(axis=1))
 
-    def with_terms(self, observations, scale, tol=1e-12):
+    def with_terms(self, observations, scale, tol=None):
         """Return the frame with additive terms fitted to observations; a scale is kept."""
         if isinstance(scale, float):
             offset = fit_offset(observations, "additive", False, tol)._replace(scale=scale)

@@ -7,13 +7,15 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from sktf._cells.sorting import row_numbers
+from sktf._cells.sorting import count_distinct, row_numbers
 from sktf._cells.unfolding import seen_indices, side_sizes
 
 # Parts that share no index with the rest are strays while they hold no more of the cells.
 _STRAY = 0.05
 # Share of the fibers of a mode that may be empty beyond what chance leaves.
 _EMPTY = 0.1
+# Rows from which on they are taken for distinct.
+_MANY = 2**20
 # Fibers, drawn at random, that tell what chance leaves.
 _N_FIBERS = 4096
 # Cells whose indices are joined at once, or more if there are more indices.
@@ -78,13 +80,19 @@ def warn_empty_fibers(observations, stacklevel):
     whose indices are independent leave a fiber of length ``d`` empty that has the share ``p`` of
     them, the product of those of its indices, with about the probability ``(1 - m p / d)^d``.
     """
-    first = np.unique(row_numbers(observations.coords), return_index=True)[1]
-    coords, rng, found = observations.coords[first], np.random.RandomState(0), []
-    for mode in range(coords.shape[1] if coords.shape[1] > 2 else 0):
-        others, length = np.delete(coords, mode, axis=1), len(np.unique(coords[:, mode]))
-        counts = [count[count > 0] for count in map(np.bincount, others.T)]
-        empty = 1 - (int(row_numbers(others).max()) + 1) / prod(map(len, counts))
-        drawn = len(coords) * np.prod(
+    if len(observations.shape) < 3:
+        return
+    coords, shape, found = observations.coords, observations.shape, []
+    # Of very many rows few are of one cell.
+    rng, many = np.random.RandomState(0), len(coords) > _MANY
+    n_cells = len(coords) if many else count_distinct(coords, shape)
+    seen = [count[count > 0] for count in observations.row_counts(shape)]
+    for mode, length in enumerate(map(len, seen)):
+        others = [n for n in range(len(shape)) if n != mode]
+        counts = [seen[n] for n in others]
+        n_fibers = count_distinct(coords[:, others], [shape[n] for n in others])
+        empty = 1 - n_fibers / prod(map(len, counts))
+        drawn = n_cells * np.prod(
             [rng.choice(count / len(coords), _N_FIBERS) for count in counts], axis=0
         )
         by_chance = np.mean((1 - np.minimum(drawn / length, 1)) ** length)

@@ -11,6 +11,8 @@ from sktf._cells.unfolding import find_sides, to_cells
 # such a level has converged, relative to it, before the rest is worth a step. Below, components
 # hold it as well as an offset does, and one that multiplies needs it.
 _LEVEL = 10
+# Relative tolerances of additive terms, of up to so many cells and of more.
+_EXACT, _FINE, _MANY = 1e-12, 1e-5, 10**5
 
 
 class Offset(NamedTuple):
@@ -32,12 +34,15 @@ class Offset(NamedTuple):
         return total
 
 
-def fit_offset(observations, kind, scale, tol=1e-12):
+def fit_offset(observations, kind, scale, tol=None):
     """Fit the offset ``kind`` (None, "auto", "mean" or "additive"); ``scale`` is a bool.
 
-    ``tol`` is the relative tolerance of additive terms.
+    ``tol`` is the relative tolerance of additive terms; None: rounding, or, of many cells, what
+    their noise leaves undecided by far.
     """
     coords, values, weights, _ = observations
+    if tol is None:
+        tol = _EXACT if len(values) <= _MANY else _FINE
     # In units of a power of two near the largest value, no square over- or underflows.
     unit = 2.0 ** (np.frexp(np.abs(values).max())[1] - 1)
     values = values / unit

@@ -1,8 +1,15 @@
 """Sorting and numbering rows of whole numbers, in linear time."""
 
+from math import prod
+
 import numpy as np
 
 from sktf._compile import compiled
+
+# Of so many times as many possible rows as rows, a byte each is cheaper than a sort.
+_MANY_POSSIBLE = 16
+# Rows that are mixed at once.
+_CHUNK = 2**18
 
 
 def cell_numbers(observations):
@@ -22,6 +29,39 @@ def row_numbers(table):
     numbers = np.empty_like(sequence)
     numbers[sequence] = np.cumsum(new, dtype=sequence.dtype)
     return numbers
+
+
+def count_distinct(table, shape):
+    """Return how many distinct rows there are of non-negative integers below ``shape``.
+
+    Where all possible rows are few, they are ticked off; else the rows are numbered.
+    """
+    n_possible = prod(shape)
+    if not len(table) or n_possible > _MANY_POSSIBLE * len(table):
+        return int(row_numbers(table).max(initial=-1)) + 1
+    occurs = np.zeros(n_possible, bool)
+    occurs[np.ravel_multi_index(tuple(table.T), shape)] = True
+    return int(np.count_nonzero(occurs))
+
+
+def drawn_cells(coords, share, rng):
+    """Return a mask of rows: equal rows are drawn together, each with the probability ``share``.
+
+    Rows are mixed to whole numbers by random odd multipliers and shifts (G. Steele, D. Lea and C.
+    Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014), and the least are drawn.
+    """
+    odd = rng.randint(2**32, size=(coords.shape[1] + 2, 2), dtype=np.uint64)
+    multipliers = (odd[:, 0] << np.uint64(32)) | odd[:, 1] | np.uint64(1)
+    drawn = np.empty(len(coords), bool)
+    for start in range(0, len(coords), _CHUNK):
+        rows = coords[start : start + _CHUNK].astype(np.uint64)
+        mixed = np.zeros(len(rows), np.uint64)
+        for column, multiplier in zip(rows.T, multipliers, strict=False):
+            mixed = (mixed ^ (mixed >> np.uint64(29))) * multipliers[-1] + column * multiplier
+        for shift in (30, 27):
+            mixed = (mixed ^ (mixed >> np.uint64(shift))) * multipliers[-2]
+        drawn[start : start + _CHUNK] = (mixed >> np.uint64(32)) < np.uint64(share * 2**32)
+    return drawn
 
 
 @compiled()

@@ -8,7 +8,7 @@ from sklearn.utils import check_array, check_X_y
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from sktf._cells.complaints import about_rows, explained
-from sktf._cells.sorting import cell_numbers
+from sktf._cells.sorting import count_distinct
 
 MAX_ROWS = 2**27
 # Largest dense array that is made of entries, in cells.
@@ -39,7 +39,7 @@ class Observations(NamedTuple):
 
     def n_distinct(self):
         """Return how many distinct cells there are."""
-        return int(cell_numbers(self).max()) + 1
+        return count_distinct(self.coords, self.shape)
 
     def row_counts(self, sizes):
         """Return for each side of these sizes how many observations read each of its rows."""

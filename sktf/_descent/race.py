@@ -38,7 +38,7 @@ def best_run(problem, runs):
 
 def _race(problem, runs):
     finalists = _screen(problem, runs)
-    finished = _each(problem, "finalists", finalists, lambda run: run.go_through(problem))
+    finished = each_run(problem, "finalists", finalists, lambda run: run.go_through(problem))
     stopped = [run for run in finished if run.stopped]
     # Whoever stops one run stops the race: its status is how the winner ended.
     if stopped:
@@ -76,7 +76,7 @@ def _best_of_stopped(problem, runs, status):
     return best
 
 
-def _each(problem, stage, runs, descend):
+def each_run(problem, stage, runs, descend):
     """Let every run descend, as many at once as may; return those that did.
 
     Whoever stops one stops the rest.
@@ -149,7 +149,9 @@ def _screen(problem, runs):
     if len(runs) <= n_finalists:
         return runs
     loss, max_iter = problem.losses[0], _screening_iterations(problem)
-    screened = _each(problem, "screening", runs, lambda run: run.descend(problem, loss, max_iter))
+    screened = each_run(
+        problem, "screening", runs, lambda run: run.descend(problem, loss, max_iter)
+    )
     stopped = [run for run in screened if run.stopped]
     if stopped:
         best = min(screened, key=lambda run: run.score)
@@ -204,10 +206,10 @@ def _supported(problem, best, candidates):
     if least.sum() > _WITHIN_REACH * _level(problem, best):
         return None
     enough = _EQUALLY_WELL * problem.tol
-    return next(f for terms, f in tried if terms.sum() < enough or _as_good(terms, least))
+    return next(f for terms, f in tried if terms.sum() < enough or as_good(terms, least))
 
 
-def _as_good(terms, least):
+def as_good(terms, least):
     excess = terms - least
     return excess.sum() <= np.sqrt(len(excess)) * excess.std()
 

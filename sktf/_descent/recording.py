@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from sktf._objective.components import stack_padded
+
 # Recording by itself keeps at most this many records, evenly spaced.
 _MOST_RECORDS = 200
 # Leading binary digits that tell the iterations of a logarithmic record apart: 16 per doubling.
@@ -78,9 +80,18 @@ class Recorder:
         return is_new
 
     def trace(self):
-        """Return the records as a dict of arrays, first axis the record."""
+        """Return the records as a dict of arrays, first axis the record.
+
+        Vectors that became longer are padded with zeros: of components that were not there yet.
+        """
         names = dict.fromkeys(name for record in self._records for name in record)
-        return {name: np.array([r.get(name, np.nan) for r in self._records]) for name in names}
+        return {name: _stack([r.get(name, np.nan) for r in self._records]) for name in names}
+
+
+def _stack(values):
+    """Return an array of numbers or arrays."""
+    lengths = {len(value) for value in values if np.ndim(value) == 1}
+    return stack_padded(values) if len(lengths) > 1 else np.array(values)
 
 
 def to_frame(trace):

@@ -12,6 +12,7 @@ from sklearn.utils._param_validation import Interval
 
 from sktf._docs import documented
 from sktf._models.gradient import GradientDescentCompletion
+from sktf._models.narrow_deep_cp import NarrowDeepCPFactorization
 from sktf._models.starts import component_start
 from sktf._objective.factorization import Factorization, choose_components, pack, padded
 
@@ -64,6 +65,11 @@ class DeepCPFactorization(Factorization):
         for block in self.blocks[len(self.shape) :]:
             drawn.append((mean + scale * rng.standard_normal(block)) / np.sqrt(block[-1]))
         return pack(self._balance(drawn) if init == "balanced" else drawn)
+
+    def grown_within(self, bases, n_components, rng, start):
+        widths = [basis.shape[1] for basis in bases]
+        model = NarrowDeepCPFactorization(self.shape, n_components, self.depth, widths)
+        return model, model.start_within(rng, bases, start.scale)
 
     def narrowed(self, n_components):
         return DeepCPFactorization(self.shape, n_components, self.depth)
@@ -149,7 +155,8 @@ class DeepCPCompletion(GradientDescentCompletion, Depth):
     Notes
     -----
     A mode of size d costs ``depth * R * d^2`` parameters, so this model is for tensors of
-    moderate mode sizes.
+    moderate mode sizes. Where components grow (see the notes of `CPCompletion`), the matrices
+    start, and descend, inside leading subspaces, at the cost of the width of these.
 
     References
     ----------
@@ -170,6 +177,7 @@ class DeepCPCompletion(GradientDescentCompletion, Depth):
 
     n_components: int | None = None
 
+    _grows = True
     _parameter_constraints = {
         **GradientDescentCompletion._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left"), None],
@@ -185,6 +193,9 @@ class DeepCPCompletion(GradientDescentCompletion, Depth):
     def _factorization(self, sizes, n_cells):
         n_components = choose_components(self.n_components, self.init, sizes, n_cells)
         return DeepCPFactorization(sizes, n_components, self.depth)
+
+    def _most_components(self):
+        return self.n_components
 
     def _default_start(self, kind, order):
         return component_start(kind, order * (self.depth + 1))

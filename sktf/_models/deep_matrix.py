@@ -16,13 +16,21 @@ from sktf._docs import documented
 from sktf._models.gradient import GradientDescentCompletion
 from sktf._models.parameters import one_for_each
 from sktf._models.starts import Start
-from sktf._objective.components import entropy_rank, product_singular_values, svd_factors
+from sktf._objective.components import (
+    component_norms,
+    entropy_rank,
+    product_singular_values,
+    svd_factors,
+    unit_columns,
+)
 from sktf._objective.factorization import Factorization, given_blocks, like, pack
 
 # Up to this many cells of the matrix the default width is that of the matrix.
 _FULL_WIDTH_CELLS = 2**22
 # The default width of larger matrices.
 _WIDTH = 64
+# Size of the product where components start to grow, as a share of the norm of data of RMS 1.
+_GROWN = 1e-3
 
 
 class MatrixFactorization(Factorization):
@@ -62,6 +70,17 @@ class MatrixFactorization(Factorization):
             layers = [w + c for w, c in zip(layers, self._constant(mean), strict=True)]
         return pack(layers)
 
+    def narrowed(self, n_components):
+        return MatrixFactorization(self.shape, [n_components] * (len(self.blocks) - 1))
+
+    def grown_within(self, bases, n_components, rng, start):
+        model, n_inner = self.narrowed(n_components), len(self.blocks) - 1
+        left, right = bases
+        core = MatrixFactorization((left.shape[1], right.shape[1]), [n_components] * n_inner)
+        scale = _GROWN * np.sqrt(float(self.shape[0]) * self.shape[1])
+        first, *inner, last = core.unpack(core.start(rng, "gaussian", scale, 0.0))
+        return model, pack([first @ right.T, *inner, left @ last])
+
     @property
     def most_components(self):
         # A single layer only learns cells by heart, and pruning would fill in the others.
@@ -70,8 +89,8 @@ class MatrixFactorization(Factorization):
     def embed(self, factors):
         """Balanced layers of the product."""
         left, right = svd_factors(*factors)
-        norms = np.linalg.norm(left, axis=0), np.linalg.norm(right, axis=0)
-        return pack(self._layers(left / norms[0], norms[0] * norms[1], right / norms[1]))
+        values = component_norms([left, right])
+        return pack(self._layers(unit_columns(left), values, unit_columns(right)))
 
     def _gaussian(self, rng, scale):
         """Entries of the product have RMS ``scale / sqrt(n)``, n the geometric mean size."""
@@ -138,7 +157,8 @@ class DeepMatrixCompletion(GradientDescentCompletion, _Sides):
         Inner widths, one for all or ``depth - 1`` from ``W_1`` on. None: those of an ``init`` of
         arrays, or else the smaller side of the matrix, which never constrains the rank; above
         2**22 cells at most 64, which does, so that memory stays proportional to rows plus
-        columns.
+        columns. Where components grow (see the notes of `CPCompletion`), from 500 cells on if the
+        layers would have more than 100,000 parameters, as narrow as these are.
     row_modes : tuple of int, default=(0,)
         The modes that index rows; the others index columns. A side of several modes with more
         than 2**20 index combinations stores only those observed; the others predict the offset.
@@ -194,6 +214,10 @@ class DeepMatrixCompletion(GradientDescentCompletion, _Sides):
 
     depth: int = 3
 
+    @property
+    def _grows(self):
+        return self.depth > 1
+
     _parameter_constraints = {
         **GradientDescentCompletion._parameter_constraints,
         "depth": [Interval(Integral, 1, None, closed="left")],
@@ -207,6 +231,9 @@ class DeepMatrixCompletion(GradientDescentCompletion, _Sides):
 
     def _factorization(self, sizes, n_cells):
         return MatrixFactorization(sizes, self._widths(sizes))
+
+    def _most_components(self):
+        return None if self.hidden is None else int(np.min(self.hidden))
 
     def _widths(self, sizes):
         n_inner = self.depth - 1

@@ -16,13 +16,13 @@ from sktf._descent.steps import make_step
 from sktf._models.rows import choose_strength, with_mean_row
 from sktf._models.starts import KINDS, Start
 from sktf._models.verdict import judge
-from sktf._objective.components import sum_of_products
+from sktf._objective.components import descending, sum_of_products
 from sktf._objective.devices import make_objective
 
 # Starts that init="auto" makes where cells are held out.
 _N_AUTO_STARTS = 12
 # Most numbers that the parameters of all starts may take, twice, with copies to work on: 16 GiB.
-_MAX_NUMBERS, _COPIES = 2**31, 8
+MAX_NUMBERS, COPIES = 2**31, 8
 
 
 class Fitting:
@@ -44,24 +44,41 @@ class Fitting:
         ``(factorization, training, loss, *, device, dtype) -> objective``.
     """
 
+    # Whether held-out cells want more components than the user allows.
+    binds = False
+
     def __init__(self, estimator, frame, training, held_out, *, seen, data, make=make_objective):
         self.estimator, self.frame, self._data, self._make = estimator, frame, data, make
         self._seen = seen
         self.training, self.held_out = training, held_out
         training = training.seen_by(frame)
-        self.n_cells = estimator._n_cells if estimator._goes_on() else training.n_distinct()
+        self.n_cells = estimator._n_cells if estimator._goes_on() else self._count_cells(training)
         self.factorization = estimator._factorization(frame.sizes, self.n_cells)
         self._check_size()
         self._asked = Measures(estimator.measures)
         self.counts, self.strength, self.verdict = self._row_counts(training), 0.0, None
-        largest = float(np.abs(training.values).max())
-        losses = estimator._losses()
-        objective = self._objective(training, losses[0])
+        self.problem = self._new_problem(training)
+
+    def _count_cells(self, training):
+        return training.n_distinct()
+
+    def rough_training(self):
+        """Return cells to look up by whether additive terms are worth a race."""
+        return self.training
+
+    def _new_problem(self, training):
+        """Return what all starts of a race share."""
+        estimator, losses = self.estimator, self.estimator._losses()
+        held_out, objective = (
+            self.held_out,
+            self._objective(self.factorization, training, losses[0]),
+        )
         prune = estimator._prunes(held_out is not None) and self._can_prune()
         step = make_step(estimator.step, estimator.learning_rate)
-        self.problem = Problem(
+        largest = float(np.abs(training.values).max())
+        return Problem(
             training=objective,
-            held_out=held_out and self._objective(frame.read(held_out).seen_by(frame), losses[0]),
+            held_out=held_out and self._held_out_objective(losses[0]),
             losses=losses,
             step=step,
             max_iter=estimator.max_iter,
@@ -72,6 +89,10 @@ class Fitting:
             # Functions of the user are called for one start after another.
             n_threads=1 if estimator.measures else n_descents(objective, step),
         )
+
+    def _held_out_objective(self, loss):
+        cells = self.frame.read(self.held_out).seen_by(self.frame)
+        return self._objective(self.factorization, cells, loss)
 
     def _row_counts(self, cells):
         """Return how many cells each row has, with those of the fits that this one goes on from."""
@@ -90,20 +111,22 @@ class Fitting:
 
     def _check_size(self):
         """Raise where the starts and what a descent works with would not fit into memory."""
-        n_numbers = self.factorization.n_parameters * (2 * len(self._starts()) + _COPIES)
-        if n_numbers > _MAX_NUMBERS:
+        self._check_parameters(self.factorization.n_parameters, 2 * len(self._starts()) + COPIES)
+
+    def _check_parameters(self, n_parameters, n_copies):
+        if n_parameters * n_copies > MAX_NUMBERS:
             sizes = self.frame.sizes
             raise ValueError(
-                f"The model would have {self.factorization.n_parameters:.2g} parameters for "
+                f"The model would have {n_parameters:.2g} parameters for "
                 f"sizes {sizes}, and a fit several copies of them; lower n_components, hidden, "
                 f"depth or n_init, or encode mode {int(np.argmax(sizes))} of X if its indices "
                 "have gaps."
             )
 
-    def _objective(self, data, loss):
+    def _objective(self, factorization, data, loss):
         estimator = self.estimator
         return self._make(
-            self.factorization,
+            factorization,
             data,
             loss,
             device=estimator.device,
@@ -131,7 +154,7 @@ class Fitting:
         watched = hasattr(estimator, "_skl_callbacks")
         if watched or estimator.verbose:
             progress = ToldProgress(
-                budget(self.problem, runs, estimator.refit and self.held_out is not None),
+                self._budget(runs),
                 runs,
                 self._title(len(runs)),
                 verbose=estimator.verbose,
@@ -139,6 +162,10 @@ class Fitting:
                 tick=self._tick if watched else lambda theta: False,
             )
             self.problem = self.problem._replace(progress=progress)
+
+    def _budget(self, runs):
+        refits = self.estimator.refit and self.held_out is not None
+        return budget(self.problem, runs, refits)
 
     def _title(self, n_starts):
         n_trained, held_out = self.training.n_distinct(), self.held_out
@@ -153,7 +180,7 @@ class Fitting:
         Nobody is told how this race goes; the rest of its fit is told as that of this one.
         """
         told = {"seen": self._seen, "data": self._data, "make": self._make}
-        other = Fitting(self.estimator, frame, self.training, self.held_out, **told)
+        other = type(self)(self.estimator, frame, self.training, self.held_out, **told)
         run = other.descend(rng, told=False)
         other._root = self._root
         other.problem = other.problem._replace(progress=self.problem.progress)
@@ -168,10 +195,22 @@ class Fitting:
         # What was cut short is not judged by what it has not reached.
         self.verdict = self._judged(run, draws and run.status in ("converged", "held_out"))
 
+    def theta(self, run):
+        """Return the theta of a run as a NumPy vector."""
+        return self.problem.training.to_numpy(run.theta)
+
+    def trace(self, run):
+        """Return the trace of a run, its components in the order of those of ``factors_``."""
+        trace = run.recorder.trace()
+        if len(self.frame.sizes) != 2:
+            order = descending(self.factorization.forward(self.theta(run))[0])
+            trace["component_norms"] = trace["component_norms"][:, order]
+        return trace
+
     def _standard(self, run):
         """Return the factors of a run on the scaled data, in double precision."""
-        theta = self.problem.training.to_numpy(run.theta)
-        return [factor.astype(np.float64) for factor in self.factorization.forward(theta)[0]]
+        factors, _ = self.factorization.forward(self.theta(run))
+        return [factor.astype(np.float64) for factor in factors]
 
     def _judged(self, run, doubts):
         """Return the verdict of the held-out cells on a run."""
@@ -181,8 +220,10 @@ class Fitting:
         factors = [*map(with_mean_row, factors, self.counts)]
         cells = to_cells(coords, frame.shape, frame.groups, frame.stored)
         offset, mean = frame.offset.at(coords), _mean(self.training)
-        predicted = offset + sum_of_products(factors, cells)
-        how = {"mean_will_do": self._mean_will_do(), "doubts": doubts}
+        components, mean_will_do = sum_of_products(factors, cells), self._mean_will_do()
+        nothing = mean_will_do and not components.any()
+        predicted = np.full(len(coords), mean) if nothing else offset + components
+        how = {"mean_will_do": mean_will_do, "doubts": doubts}
         return judge(self.held_out, predicted, offset, mean, **how)
 
     def _score(self, run):
@@ -285,13 +326,16 @@ class Fitting:
 
     def _tick(self, theta):
         """Tell the callbacks of a tick, with a model if any; return whether one asks to stop."""
-        estimator, to_numpy = self.estimator, self.problem.training.to_numpy
+        estimator = self.estimator
         task = self._root.subcontext(task_name="tick")
         task.call_on_fit_task_begin(estimator=estimator, **self._data)
-        model = None if theta is None else lambda: self.attributes(to_numpy(theta))
+        model = None if theta is None else lambda: self._attributes_at(theta)
         return task.call_on_fit_task_end(
             estimator=estimator, reconstruction_attributes=model, **self._data
         )
+
+    def _attributes_at(self, theta):
+        return self.attributes(self.problem.training.to_numpy(theta))
 
     def refit(self, everything, run):
         """Descend on all cells, from where the run is, to the training loss it had."""
@@ -310,7 +354,7 @@ class Fitting:
             return run  # the share was judged of components as they are
         cells = everything.seen_by(frame)
         self.counts = self._row_counts(cells)
-        training = self._objective(cells, self.problem.losses[-1])
+        training = self._objective(self.factorization, cells, self.problem.losses[-1])
         run = refit(self.problem._replace(training=training, held_out=None), run)
         self._check_not_diverged(run)
         return run

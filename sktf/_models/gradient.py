@@ -2,6 +2,7 @@
 
 import warnings
 from abc import abstractmethod
+from math import prod
 from typing import Self
 
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from sktf._cells.frame import fit_frame
 from sktf._cells.identifiability import warn_empty_fibers, warn_of_cells
 from sktf._cells.offset import Offset
-from sktf._cells.sorting import cell_numbers
+from sktf._cells.sorting import cell_numbers, drawn_cells
 from sktf._cells.validation import (
     check_clip,
     check_held_out,
@@ -23,18 +24,24 @@ from sktf._descent.recording import to_frame
 from sktf._descent.threads import one_blas_thread
 from sktf._docs import documented
 from sktf._models.fitting import Fitting
-from sktf._models.honesty import warn_nothing_learned
+from sktf._models.honesty import warn_cap_binds, warn_nothing_learned
 from sktf._models.offset_choice import best_offset
 from sktf._models.parameters import DescentParameters
 from sktf._models.rows import drawn_to_mean
+from sktf._models.sampled import SampledFitting
 from sktf._models.sklearn_types import CallbackSupportMixin, checks_parameters
-from sktf._objective.components import component_norms, descending, product_singular_values
+from sktf._objective.components import component_norms, product_singular_values
 from sktf._objective.devices import check_device
 from sktf._objective.losses import LOSSES
 from sktf._objective.measurements import SensingObjective, check_measurements, fit_sensing_frame
 
 # early_stopping="auto" holds cells out from this many distinct observed cells on.
 _ENOUGH_TO_HOLD_OUT = 100
+# Components grow a few at a time where so many cells are trained on. So they do of fewer, down to
+# ``_FEW``, where these are a small share of a tensor, or a deep model has so many parameters.
+_MANY, _FEW, _SPARSE, _LONG = 15_000, 500, 0.06, 100_000
+# Held-out cells there are at most, and cells from which on these are drawn without a number each.
+_MOST_HELD_OUT, _TOO_MANY_TO_NUMBER = 200_000, 2**20
 _NOT_MOVED = (
     "the loss has hardly moved from its start, so increase init_scale or max_iter (deep models "
     "leave a small start late)."
@@ -52,6 +59,9 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
     trace_: dict[str, np.ndarray]
     converged_: bool
 
+    # Whether components may grow a few at a time, on samples of the cells.
+    _grows = False
+
     @abstractmethod
     def _factorization(self, sizes, n_cells):
         """Return the factorization of a tensor of these sizes, seen at ``n_cells`` cells."""
@@ -59,6 +69,10 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
     @abstractmethod
     def _default_start(self, kind, order):
         """Return the ``Start`` of kind "zero_mean" or "positive" for data of RMS 1."""
+
+    def _most_components(self):
+        """Return how many components the user allows, None without a bound."""
+        return None
 
     def _measures(self, factors):
         """Return what every trace holds of the factors (data units) at one record."""
@@ -80,13 +94,36 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         given = self._given_held_out(X_val, y_val, frame)
         training, held_out = self._hold_out(observations, given, frame, rng)
         told = {"seen": observations.bounds(), "data": {"X": X, "y": y}}
-        fitting = Fitting(self, self._judged(frame, training, held_out), training, held_out, **told)
+        fitting = self._fitting(self._judged(frame, training, held_out), training, held_out, told)
+        del training  # the refit needs the room
         warn_of_cells(observations, frame, 3)
         refits = self.refit and held_out is not None and given is None
         fitting, run = self._descend(fitting, rng, observations if refits else None)
         self._set_fitted(fitting, run)
         self._warn_of_fit(fitting, observations, single_cells=given is None)
         return self
+
+    def _fitting(self, frame, training, held_out, told):
+        """Return the fitting of the cells: by samples, where they are many."""
+        grows = self._may_grow(held_out) and (
+            len(training.values) >= _MANY or self._random_starts_fail(frame, training)
+        )
+        return (SampledFitting if grows else Fitting)(self, frame, training, held_out, **told)
+
+    def _random_starts_fail(self, frame, training):
+        """Whether cells are so sparse that large ones capture a random start, or it takes long."""
+        sizes, n_cells = frame.sizes, len(training.values)
+        sparse = len(sizes) > 2 and n_cells < _SPARSE * prod(map(float, sizes))
+        model = self._factorization(sizes, n_cells)
+        long = not model.theta_is_factors and model.n_parameters > _LONG
+        return n_cells >= _FEW and (sparse or long)
+
+    def _may_grow(self, held_out):
+        """Whether nothing asks for one plain descent, and cells are held out."""
+        plain = (self.warm_start, self.measures, self.record_every, self.learning_rate)
+        names = (self.loss, self.step) == ("auto", "adaptive")
+        usual = self._grows and self._is_auto() and names and not any(plain)
+        return usual and self._prunes(held_out is not None)
 
     def _descend(self, fitting, rng, everything=None):
         """Return the fitting of the best offset and its best run, after a descent on everything."""
@@ -273,13 +310,16 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         """Split off held-out cells: those given, a random share, or None."""
         if given is not None or not self.early_stopping:
             return observations, given
+        if len(observations.values) > _TOO_MANY_TO_NUMBER:
+            out = drawn_cells(observations.coords, self._share_of(len(observations.values)), rng)
+            return observations.take(~out), observations.take(out)
         numbers = cell_numbers(observations.seen_by(frame))
         n_cells = int(numbers.max()) + 1
         # A vector tells of no index by its other ones.
         enough = n_cells >= _ENOUGH_TO_HOLD_OUT and len(observations.shape) > 1
         if self.early_stopping == "auto" and not enough:
             return observations, None
-        n_held_out = int(np.ceil(self.validation_fraction * n_cells))
+        n_held_out = int(np.ceil(self._share_of(n_cells) * n_cells))
         if n_held_out >= n_cells:
             raise ValueError(
                 f"early_stopping=True with validation_fraction={self.validation_fraction} leaves "
@@ -290,18 +330,18 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         out = chosen[numbers]
         return observations.take(~out), observations.take(out)
 
+    def _share_of(self, n_cells):
+        """Return the share of cells that is held out; more would tell no more."""
+        return min(self.validation_fraction, _MOST_HELD_OUT / n_cells)
+
     def _losses(self):
         names = {"auto": ("huber", "squared")}.get(self.loss, (self.loss,))
         return tuple(LOSSES[name](self.huber_delta) for name in names)
 
     def _set_fitted(self, fitting, run):
         """Set all fitted attributes at once, then tell how the descent ended."""
-        theta = fitting.problem.training.to_numpy(run.theta)
+        theta, trace = fitting.theta(run), fitting.trace(run)
         attributes = fitting.attributes(theta)
-        trace = run.recorder.trace()
-        if len(fitting.frame.sizes) != 2:
-            order = descending(fitting.factorization.forward(theta)[0])
-            trace["component_norms"] = trace["component_norms"][:, order]
         attributes.update(
             trace_=trace,
             loss_curve_=trace["loss"],
@@ -325,6 +365,8 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         """Warn of what the fit cannot be trusted in."""
         if fitting.verdict and single_cells:
             warn_empty_fibers(observations, 4)
+        if fitting.binds:
+            warn_cap_binds(self._most_components(), 4)
         chosen = self._chooses_offset() and bool(self.offset_terms_)
         if self.converged_ or not fitting.learned:  # else that is the reason
             warn_nothing_learned(fitting.verdict, self.offset_terms_, chosen, 4)

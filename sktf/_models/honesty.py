@@ -42,6 +42,16 @@ def warn_far_predictions(factors, largest, stacklevel):
     return far is not None
 
 
+def warn_cap_binds(n_components, stacklevel):
+    """Warn that held-out cells want more components than the user allows."""
+    warnings.warn(
+        f"n_components={n_components} (or hidden) binds: held-out cells are predicted better with "
+        "more components. Raise it, or leave it at None, and as many are found as are of use.",
+        CompletionWarning,
+        stacklevel + 1,
+    )
+
+
 def warn_nothing_learned(verdict, terms, chosen, stacklevel):
     """Warn where held-out cells say that components are of no use, or no more than a mean.
 

@@ -12,7 +12,7 @@ _ROUGH = 1e-3
 def best_offset(fitting, run, rng):
     """Return the fitting and its run, or those with an additive offset, of less held-out error."""
     cells, scale = fitting.training, bool(fitting.estimator.scale)
-    rough = fitting.frame.with_terms(cells, scale, _ROUGH).offset
+    rough = fitting.frame.with_terms(fitting.rough_training(), scale, _ROUGH).offset
     enough = min(_NEAR * fitting.verdict.error, fitting.verdict.error_of_mean)
     if run.stopped or _error(rough, fitting.held_out) > enough:
         return fitting, run

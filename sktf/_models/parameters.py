@@ -47,7 +47,9 @@ class DescentParameters(BaseCompletion):
         Many starts race: each descends a little, the best of each kind and the next best go on,
         but none ten times worse than the best: with ``prune`` up to six of them, for three
         quarters of ``max_iter`` a stage, else one more than there are kinds, to the end. "auto":
-        12 when ``init="auto"`` and cells are held out, otherwise 1. An ``init`` of arrays is
+        12 when ``init="auto"`` and cells are held out, otherwise 1. Where components grow (see the
+        notes of the estimator) it is the most starts of growth, "auto" up to 9, and fewer where
+        these agree. An ``init`` of arrays is
         one start, on the scaled data (those of the user with ``scale=False, offset=None``), and
         makes nothing of ``init_scale`` and ``init_mean``.
     verbose : int, default=0
@@ -59,7 +61,8 @@ class DescentParameters(BaseCompletion):
     Other Parameters
     ----------------
     max_iter : int, default=2000
-        Largest number of iterations of each stage of the descent.
+        Largest number of iterations of each stage of the descent; where components grow, each of
+        these descents ends after 200 at most.
     tol : float, default=1e-6
         The descent has converged when the training loss on the scaled data (with
         ``scale=False``: in units of y squared) is below ``tol``, or when a step no longer changes
@@ -68,7 +71,7 @@ class DescentParameters(BaseCompletion):
         Whether ``fit`` holds cells out and stops on them. "auto": from 100 distinct observed
         cells on. With False a weight w equals w repeated rows.
     validation_fraction : float, default=0.1
-        Share of the distinct observed cells that is held out.
+        Share of the distinct observed cells that is held out; 200,000 cells at most.
     n_iter_no_change : int, default=100
         Stop when the held-out loss has not improved while the training loss moved on by 30 %
         and for so many iterations after: a plateau before the next component stops nothing.

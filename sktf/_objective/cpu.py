@@ -172,6 +172,11 @@ class FusedObjective(Objective):
         return loss_terms(factors, rows, values, weights, self.loss_function)
 
 
+def n_threads():
+    """Return how many threads there may be."""
+    return numba_config.NUMBA_NUM_THREADS
+
+
 def _block_cuts(n_observed, order, n_rows, n_components):
     """Cut the cells into a power of two of equal blocks, from the size of the problem alone."""
     most = min(n_observed * order * n_components // _BLOCK_WORK, n_observed * order // (2 * n_rows))

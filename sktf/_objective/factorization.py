@@ -73,7 +73,15 @@ class Factorization(ABC):
         """Draw an initial theta (float64)."""
 
     def narrowed(self, n_components):
-        """Return the same model with fewer components, where it is ``separable``."""
+        """Return the same model with another number of components, where there is one."""
+        raise NotImplementedError
+
+    def grown_within(self, bases, n_components, rng, start):
+        """Return a model of components to grow, as narrow as it may be, and a small theta of it.
+
+        The columns of its factors lie in the spans of ``bases``, orthonormal, one per mode;
+        ``start`` is a ``Start`` for data of RMS 1.
+        """
         raise NotImplementedError
 
     def columns(self, theta, components):

@@ -26,7 +26,7 @@ def impatient(request, monkeypatch):
     """
     owner, name, n_before = {
         # Once for each of three modes.
-        "sparse": (sparse_als, "_solve_rows", lambda sweeps, _: 3 * sweeps),
+        "sparse": (sparse_als, "solve_rows", lambda sweeps, _: 3 * sweeps),
         # Once for each sweep, and before the first of a run.
         "tensorly": (tensorly._ObservedError, "__call__", lambda sweeps, runs: sweeps + runs),
     }[request.param]

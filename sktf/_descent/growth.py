@@ -1,0 +1,290 @@
+"""From an empty model to one with as many components as held-out cells want, a few at a time.
+
+Beside large components new ones leave zero late, for a step is as short as the large ones ask for.
+On what these leave, descent starts anew, with steps as long as small components allow; a sample of
+the cells is enough to find them, and what has been found is polished.
+"""
+
+from math import sqrt
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sktf._descent.held_out import CHECK_EVERY
+from sktf._descent.loop import Result
+from sktf._descent.polish import Model, Penalty, Polish, mean_of
+from sktf._descent.progress import Progress
+from sktf._descent.pruning import Pruning
+from sktf._descent.race import each_run
+from sktf._descent.recording import Recorder
+from sktf._descent.run import Problem, Run
+
+# Widths of the leading subspaces that components start in, in the order in which they are tried.
+WIDTHS = (10, 6, 15, 8, 12, 20, 10, 6)
+# Components that grow at once, and steps of each loss: for the first ones, and for more.
+_FRESH, _FIRST_STEPS, _STEPS = 16, 200, 100
+# Iterations without progress on held-out cells that end a descent. The first components may lie
+# behind a plateau: with them it begins once the training loss has moved; others stand out at once.
+_PATIENCE, _PLATEAU = 30, 0.3
+# Standard errors by which held-out cells must prefer components to none.
+_SIGNIFICANT = 2
+# A model is better that leaves less than this share of the error before it.
+_BETTER = 1 - 1e-3
+
+
+# Of a runner-up this much worse than the best, the mean of both is tried.
+_COMPARABLE = 1.5
+# Two runs agree where the error of one is at most so many times that of the other.
+_AGREE = 1.1
+
+
+class Growth(NamedTuple):
+    """What all runs of a growth share.
+
+    ``cells`` and ``looked_at`` are the observations to fit and those held out; ``empty`` is the
+    ``Model`` without components, ``most`` how many there may be, and ``capped`` whether the user
+    says so. A sample of ``enough`` cells
+    shows all that counts, if it shows anything. At most ``widest`` components start at
+    once, ``start(kind, n_components, cells, rng)`` returns a factorization and a small theta, and
+    ``make(factorization, cells)`` an objective of the first of the ``losses``.
+    """
+
+    cells: Any
+    looked_at: Any
+    empty: Model
+    most: int
+    capped: bool
+    enough: int
+    widest: int
+    make: Any
+    start: Any
+    losses: tuple
+    step: Any
+    max_iter: int
+    tol: float
+    patience: int
+
+    def descent(self, factorization, training, held_out, progress, *, first):
+        """Return the problem of one descent."""
+        objective = self.make(factorization, training)
+        return Problem(
+            training=objective,
+            held_out=self.make(factorization, held_out),
+            losses=self.losses,
+            step=self.step,
+            max_iter=min(self.max_iter, _FIRST_STEPS if first else _STEPS),
+            tol=0.0,
+            patience=min(self.patience, _PATIENCE),
+            progress=progress,
+            pruning=Pruning(factorization, objective, float(np.abs(training.values).max())),
+        )
+
+
+class GrowingRun(Run):
+    """A model on its way from no components to many; ``theta`` is the ``Model``.
+
+    Parameters
+    ----------
+    growth : Growth
+        What it shares with others.
+    kind : int or None
+        Width of the leading subspaces in which the first components start; None: these are all
+        that there may be at once, of positive mean.
+    seed : int
+        Draws samples and starts.
+    measure : callable
+        Model -> dict of what is recorded of it.
+
+    Attributes
+    ----------
+    binds : bool
+        Whether held-out cells want more components than the user allows.
+    """
+
+    def __init__(self, growth, kind, seed, measure):
+        super().__init__(kind, None, Recorder(measure, None))
+        self._growth, self._rng = growth, np.random.RandomState(seed)
+        self._sample, self.status, self.binds = None, "held_out", False
+        self._take(growth.empty)
+        self.penalty = Penalty.natural(self.theta, self.score)
+        self.first_loss = self.score
+
+    def grow(self, progress):
+        """Let components grow until held-out cells want no more; samples, until they want any."""
+        within = _Within(progress, self)
+        self._add_all(within)
+        if progress.stopped:
+            self.status = progress.stopped
+        elif self.theta.n_components:
+            self._go_on_from(self._polished(self.theta, within, thorough=True))
+
+    def take_mean(self, runs, progress):
+        """Go on from the mean of comparable runs, polished, where that is better."""
+        near = [run.theta for run in runs if run.score < _COMPARABLE * self.score]
+        if len(near) > 1 and self.theta.n_components:
+            mean = mean_of(near).at_most(self._growth.most)
+            self._go_on_from(self._polished(mean, progress, thorough=True))
+
+    def _add_all(self, progress):
+        kind, cells = self.kind, self._growth.cells
+        n_cells, size = len(cells.values), self._growth.enough
+        while self.score > self._growth.tol:
+            self._draw(size)
+            n_left = self._growth.most - self.theta.n_components
+            fresh = self._fresh(kind, n_left, progress) if n_left or self._growth.capped else None
+            if progress.stopped:
+                return
+            if fresh is not None and not n_left:
+                self.binds = True
+                return
+            if fresh is not None:
+                model = self.theta.beside(fresh)
+                if not self._go_on_from(self._polished(model, progress, thorough=False)):
+                    return
+                kind = WIDTHS[0]
+            elif self.theta.n_components or size == n_cells:
+                return
+            size = min(2 * size, n_cells) if fresh is None else size
+        self.status = "converged"
+
+    def release(self):
+        """Let go of all cells, once grown."""
+        self._growth = self._sample = None
+
+    def _draw(self, size):
+        """Draw a sample of about so many cells, unless there is one already."""
+        cells = self._growth.cells
+        if self._sample is not None and len(self._sample.values) > size / 2:
+            return
+        if 2 * size > len(cells.values):
+            self._sample = cells
+        else:
+            self._sample = cells.take(np.unique(self._rng.randint(len(cells.values), size=size)))
+
+    def _take(self, model, n_iter=0, time=0.0):
+        """Go on from a model, and record it, so many steps and so much time on."""
+        error = model.error(self._growth.looked_at)
+        self.theta, self.loss, self.score = model, error, error
+        result = Result(model, error, n_iter, time, "")
+        self.recorder.end_stage(result, validation_loss=error)
+
+    def _polished(self, model, progress, *, thorough):
+        """Return a model polished and pruned, and its penalty; a thorough polish searches that."""
+        polish = Polish(self._sample, self._growth.looked_at, progress)
+        model, penalty = polish.search(model) if thorough else polish.rough(model)
+        few = polish.prune(model, penalty)
+        if thorough and few.n_components < model.n_components:
+            few, penalty = polish.search(few)
+        return few, penalty
+
+    def _go_on_from(self, polished):
+        """Go on from a polished model, and return so, if it is better."""
+        model, penalty = polished
+        if not model.error(self._growth.looked_at) < _BETTER * self.score:
+            return False
+        self.penalty = penalty
+        self._take(model)
+        return True
+
+    def _fresh(self, kind, n_left, progress):
+        """Return the factors of components that have grown on what the model leaves, or None."""
+        shared, first = self._growth, not self.theta.n_components
+        left = [_left(self.theta, cells) for cells in (self._sample, shared.looked_at)]
+        scale = sqrt(np.average(left[0].values ** 2, weights=left[0].weights))
+        if not scale > 0:
+            return None
+        training, held_out = (cells._replace(values=cells.values / scale) for cells in left)
+        n_components = min(shared.widest if kind is None else _FRESH, n_left or _FRESH)
+        model, theta = shared.start(kind, n_components, training, self._rng)
+        problem = shared.descent(model, training, held_out, progress, first=first)
+        if kind is not None:
+            problem = problem._replace(losses=problem.losses[:1])
+        run = Run(0, problem.training.from_numpy(theta), Recorder(lambda _: {}, None, CHECK_EVERY))
+        _descend(problem, run, _PLATEAU if first else 0.0)
+        self._take(self.theta, run.recorder.iteration, run.recorder.time)
+        if run.stopped or (run.status == "max_iter" and problem.max_iter == shared.max_iter):
+            self.status = run.status
+        if not run.can_go_on or not _wants(problem, problem.losses[-1], run):
+            return None
+        share = scale ** (1 / len(training.shape))
+        return [share * factor for factor in problem.pruning.factors(run.theta)]
+
+
+class _Within(Progress):
+    """Passes on what a descent tells, as told of the run that it is a part of."""
+
+    def __init__(self, outer, run):
+        self._outer, self._run = outer, run
+
+    @property
+    def stopped(self):
+        return self._outer.stopped
+
+    def stop(self, status):
+        self._outer.stop(status)
+
+    def observe(self, run, iteration, loss, theta, is_record):
+        self._outer.observe(self._run, iteration, loss, self._run.theta, False)
+
+    def descended(self, run, max_iter, is_record):
+        self._outer.descended(self._run, run.n_iter, False)
+
+
+def best_grown(problem, groups, are_enough):
+    """Let groups of runs grow until they are enough; return the best, or their mean if better.
+
+    Parameters
+    ----------
+    problem : Problem
+        Tells the progress, and how many may grow at once.
+    groups : list of list of GrowingRun
+        Those that may be needed, in their order; the runs of a group grow side by side.
+    are_enough : callable
+        ``runs -> bool``, of those that have grown.
+    """
+    done, progress = [], problem.progress
+    try:
+        for group in groups:
+            done += group
+            each_run(problem, "finalists", group, lambda run: run.grow(progress))
+            if progress.stopped or are_enough(done):
+                break
+        best = min(done, key=lambda run: run.score)
+        if not progress.stopped:
+            best.take_mean(done, progress)
+    except KeyboardInterrupt:  # outside the steps of a descent
+        progress.stop("interrupted")
+    best = min(done, key=lambda run: run.score)
+    if progress.stopped:
+        best.status = progress.stopped
+        if best.status == "interrupted" and not best.theta.n_components:
+            raise KeyboardInterrupt
+    return best
+
+
+def agree(runs):
+    """Whether the two best runs have found components and are about as good."""
+    if len(runs) < 2:
+        return False
+    best, second = sorted(runs, key=lambda run: run.score)[:2]
+    return best.theta.n_components > 0 and second.score <= _AGREE * best.score
+
+
+def _left(model, cells):
+    return cells._replace(values=cells.values - model.at(cells.coords))
+
+
+def _descend(problem, run, progress):
+    """Descend on one loss after another, as long as held-out cells want what has grown."""
+    for number, loss in enumerate(problem.losses):
+        if number and not (run.can_go_on and _wants(problem, problem.losses[number - 1], run)):
+            return
+        run.descend(problem, loss, problem.max_iter, progress=progress)
+
+
+def _wants(problem, loss, run):
+    """Whether held-out cells prefer the components of a run to none."""
+    held_out, factors = problem.held_out.with_loss(loss), problem.pruning.factors(run.theta)
+    nothing = [np.zeros((len(factor), 1)) for factor in factors]
+    gain = held_out.terms(nothing) - held_out.terms(factors) * problem.pruning.distrust(factors)
+    return gain.sum() > _SIGNIFICANT * np.sqrt(len(gain)) * gain.std()

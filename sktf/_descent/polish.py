@@ -1,0 +1,229 @@
+"""Once components and basin are known: alternating ridge regressions of all rows of all modes.
+
+A row solves its normal equations, the other factors fixed: a Newton step of each block, of which
+a few sweeps do what gradient descent needs hundreds of steps for. Additive terms are columns that
+the other modes read as ones, fitted jointly.
+"""
+
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+
+from sktf._descent.pruning import compressions, mean_factors
+from sktf._descent.race import as_good
+from sktf._objective.components import sum_of_products
+from sktf._objective.row_equations import CellsByRow, solve_rows
+
+# A sweep that changes the held-out error by a smaller share is the last one, of so many at most.
+_LITTLE, _SWEEPS = 1e-3, 30
+# Penalties that are tried are so many times one another, so many in either direction.
+_TIMES, _PENALTIES = 3.0, 6
+# Where the parameters are a smaller share of the cells, a penalty is not worth a search.
+_FEW = 0.02
+# The multiple of the natural penalty that is tried first: of a strong one, components that have not
+# yet reached their size would die. Sweeps that do for components between which more will grow.
+_WEAK, _ROUGH_SWEEPS = 1 / 3, 8
+# Relative to the trace of a matrix, what keeps it invertible.
+_RIDGE = 1e-9
+# Fewer components are polished where they leave at most so many times the squares, in so many
+# sweeps.
+_WITHIN_REACH, _GLANCE, _BEYOND = 1.5, 3, 3
+
+
+class Model(NamedTuple):
+    """Factors, and one additive term a mode or none, on the scaled data."""
+
+    factors: list
+    terms: tuple
+
+    @property
+    def n_components(self):
+        """Number of components."""
+        return self.factors[0].shape[1]
+
+    def beside(self, others):
+        """Return the model with more components."""
+        pairs = zip(self.factors, others, strict=True)
+        return self._replace(factors=[np.hstack(pair) for pair in pairs])
+
+    def at_most(self, n_components):
+        """Return the model, or the one with so many components that comes near it."""
+        if self.n_components <= n_components:
+            return self
+        *_, factors = islice(compressions(self.factors), n_components)
+        return self._replace(factors=factors)
+
+    def beyond(self, before, share):
+        """Return the model as far beyond this one as a share of the way from another."""
+
+        def further(mine, theirs):
+            return [new + share * (new - old) for new, old in zip(mine, theirs, strict=True)]
+
+        terms = tuple(further(self.terms, before.terms))
+        return Model(further(self.factors, before.factors), terms)
+
+    def at(self, coords):
+        """Return the predictions of cells."""
+        total = sum_of_products(self.factors, coords)
+        for mode, term in enumerate(self.terms):
+            total += term[coords[:, mode]]
+        return total
+
+    def squares(self, cells):
+        """Return the squared error of each cell, times its share of the weights."""
+        shares = cells.weights / cells.weights.sum()
+        return shares * (self.at(cells.coords) - cells.values) ** 2
+
+    def error(self, cells):
+        """Return the mean squared error over cells."""
+        return float(self.squares(cells).sum())
+
+
+def mean_of(models):
+    """Return the model whose predictions are the mean of those of several."""
+    terms = zip(*(model.terms for model in models), strict=True)
+    factors = mean_factors([model.factors for model in models])
+    return Model(factors, tuple(np.mean(term, axis=0) for term in terms))
+
+
+class Penalty(NamedTuple):
+    """Weights of the squares of all entries of factors, and of those of each term."""
+
+    factors: float
+    terms: tuple
+
+    @classmethod
+    def natural(cls, model, noise):
+        """Return what makes of least squares the likeliest a posteriori, were entries normal.
+
+        That is the mean squared error over the mean square of the entries.
+        """
+
+        def over(*entries):
+            squares = np.concatenate([np.ravel(part) ** 2 for part in entries])
+            return noise / max(squares.sum() / max(squares.size, 1), 1e-12)
+
+        return cls(over(*model.factors), tuple(over(term) for term in model.terms))
+
+    def times(self, multiple):
+        """Return a multiple of it."""
+        return Penalty(multiple * self.factors, tuple(multiple * term for term in self.terms))
+
+
+class Polish:
+    """Sweeps over the modes, on cells whose values contain the additive terms.
+
+    A sweep lowers ``sum_e w_e (y_e - model_e)^2 + penalty * |entries|^2``, mode by mode.
+
+    Parameters
+    ----------
+    cells : Observations
+        The cells.
+    held_out : Observations
+        Cells that tell when to end, and how strong a penalty is best.
+    progress : Progress
+        Tells whether to stop.
+    dtype : dtype
+        In which the values are kept.
+    """
+
+    def __init__(self, cells, held_out, progress, dtype=np.float64):
+        modes = range(len(cells.shape))
+        self._modes = [CellsByRow.of(cells, mode, dtype) for mode in modes]
+        self._held_out, self._progress, self._n_cells = held_out, progress, len(cells.values)
+
+    def sweep(self, model, penalty):
+        """Return the model after one sweep."""
+        factors, terms = list(model.factors), list(model.terms)
+        n = model.n_components
+        for mode, cells in enumerate(self._modes):
+            others = [_read(factors, terms, m, mode) for m in range(len(factors)) if m != mode]
+            weights = [penalty.factors] * n + [*penalty.terms[mode : mode + 1]]
+            solved = solve_rows(cells, others, _ridge(np.array(weights)))
+            factors[mode] = solved[:, :n]
+            terms[mode : mode + 1] = [solved[:, n]] if terms else []
+        return Model(factors, tuple(terms))
+
+    def settle(self, model, penalty, most=_SWEEPS):
+        """Return the model where sweeps change little on held-out cells, and its error there.
+
+        A longer step in the direction of a sweep is taken where it pays: sweeps creep in swamps.
+        """
+        last = np.inf
+        for number in range(most):
+            before, model = model, self.sweep(model, penalty)
+            error = model.error(self._held_out)
+            if number > 1:
+                far = model.beyond(before, np.sqrt(number))
+                further = far.error(self._held_out)
+                model, error = (far, further) if further < error else (model, error)
+            if self._progress.stopped or not abs(error - last) > _LITTLE * error:
+                break
+            last = error
+        return model, error
+
+    def rough(self, model):
+        """Return the model polished under a weak penalty, and this."""
+        penalty = Penalty.natural(model, model.error(self._held_out)).times(_WEAK)
+        return self.settle(model, penalty, _ROUGH_SWEEPS)[0], penalty
+
+    def search(self, model):
+        """Return the model polished under the best penalty, and this."""
+        penalty = Penalty.natural(model, model.error(self._held_out)).times(_WEAK)
+        best, error = self.settle(model, penalty)
+        if model.n_components * sum(map(len, model.factors)) < _FEW * self._n_cells:
+            return best, penalty
+        for times in (_TIMES, 1 / _TIMES, np.sqrt(_TIMES), 1 / np.sqrt(_TIMES)):
+            for _ in range(_PENALTIES):
+                tried = penalty.times(times)
+                found, its_error = self.settle(best, tried)
+                if its_error >= error:
+                    break
+                best, error, penalty = found, its_error, tried
+        return best, penalty
+
+    def prune(self, model, penalty):
+        """Return the model with the fewest components that held-out cells find as good as any."""
+        tried, since = [model], 0
+        for factors in compressions(model.factors):
+            few = model._replace(factors=factors)
+            if few.n_components >= model.n_components or since == _BEYOND:
+                break
+            if few.error(self._held_out) <= _WITHIN_REACH * tried[0].error(self._held_out):
+                few, error = self.settle(few, penalty, _GLANCE)
+                least = min(other.error(self._held_out) for other in tried[1:] or tried)
+                since = since + 1 if tried[1:] and error >= (1 - _LITTLE) * least else 0
+                tried.append(few)
+        squares = [few.squares(self._held_out) for few in tried]
+        least = min(squares, key=np.sum)
+        as_good_ = [few for few, its in zip(tried, squares, strict=True) if as_good(its, least)]
+        return min(as_good_, key=lambda few: few.n_components)
+
+
+def _read(factors, terms, n, mode):
+    """Return what mode ``mode`` reads of another: a factor, and beside it ones and its term.
+
+    The column that the term of ``mode`` is read with comes first, those of the others after it.
+    """
+    if not terms:
+        return factors[n]
+    ones = np.ones((len(factors[n]), len(terms)))
+    ones[:, n] = terms[n]
+    order = [mode, *(m for m in range(len(terms)) if m != mode)]
+    return np.hstack([factors[n], ones[:, order]])
+
+
+def _ridge(penalty):
+    """Return what solves blocks of normal equations; columns after the penalized ones are fixed."""
+    n = len(penalty)
+    diagonal = np.arange(n)
+
+    def solve(rows, grams, moments):
+        right = moments[:, :n] - grams[:, :n, n:].sum(axis=2)
+        matrices = grams[:, :n, :n].astype(np.float64)
+        trace = np.trace(matrices, axis1=1, axis2=2)
+        matrices[:, diagonal, diagonal] += penalty + _RIDGE * trace[:, None] + 1e-30
+        return np.linalg.solve(matrices, right[..., None])[..., 0]
+
+    return solve

@@ -1,0 +1,207 @@
+"""One call of fit on many cells: look first, descend on a sample, polish on all."""
+
+from functools import partial
+from itertools import pairwise
+from math import prod, sqrt
+
+import numpy as np
+
+from sktf._cells.subspaces import leading_subspaces
+from sktf._descent.growth import WIDTHS, GrowingRun, Growth, agree, best_grown
+from sktf._descent.polish import Model, Polish
+from sktf._descent.progress import Progress
+from sktf._descent.run import Problem
+from sktf._descent.steps import make_step
+from sktf._models.fitting import COPIES, MAX_NUMBERS, Fitting
+from sktf._objective.cpu import n_threads
+from sktf._objective.factorization import default_components
+
+# Of m cells a component stands out that holds about 2 sum(sizes) / m of the variance, and in a
+# tensor sqrt(prod(sizes)) / m. Of so many times these cells, what does not stand out hardly counts;
+# real data always have more to show, so that a sample has at least so many.
+_PER_ROW, _PER_ROOT, _ENOUGH = 50, 12, 100_000
+# Held-out cells that are looked at while components grow.
+_LOOKED_AT = 20_000
+# A model that leaves no more than this share of the squares is clear: one of a sample will do, or
+# two that agree.
+_CLEAR = 0.1
+# Cells for each additive term that a first look takes.
+_PER_TERM = 20
+# Sweeps on all cells.
+_LAST_SWEEPS = 2
+# Steps of a run that progress is told in hundredths of.
+_MANY_STEPS = 1000
+
+
+class SampledFitting(Fitting):
+    """What ``Fitting`` is, where components grow on samples of the cells (``GrowingRun``)."""
+
+    def _count_cells(self, training):
+        # Few rows are of one cell; to number them all would take a sort.
+        return len(training.values)
+
+    def rough_training(self):
+        """Return enough cells to look up by whether additive terms are worth a race."""
+        n_cells, few = len(self.training.values), _PER_TERM * sum(self.frame.sizes)
+        drawn = np.random.RandomState(0).randint(n_cells, size=max(few, _ENOUGH))
+        return self.training.take(np.unique(drawn)) if len(drawn) < n_cells else self.training
+
+    def _check_size(self):
+        self._check_parameters(self.factorization.narrowed(1).n_parameters, COPIES)
+
+    def _new_problem(self, training):
+        estimator, frame = self.estimator, self.frame
+        # Additive terms are fitted jointly: the values contain them.
+        self._plain = frame._replace(offset=frame.offset._replace(terms=()))
+        self._cells = self.training.seen_by(self._plain) if frame.offset.terms else training
+        held_out = frame.read(self.held_out.take(slice(0, _LOOKED_AT)))
+        self._looked_at = held_out.seen_by(self._plain)
+        return Problem(
+            training=None,  # each growth has its own
+            held_out=self._held_out_objective(estimator._losses()[0]),
+            losses=estimator._losses(),
+            step=make_step(estimator.step, estimator.learning_rate),
+            max_iter=estimator.max_iter,
+            tol=estimator.tol,
+            patience=estimator.n_iter_no_change,
+            progress=Progress(),
+            n_threads=n_threads(),
+        )
+
+    def _budget(self, runs):
+        return {"finalists": (2, _MANY_STEPS)}
+
+    def descend(self, rng, told=True):
+        growth, kinds = self._growth(), self._kinds()
+        seeds = rng.randint(2**31, size=len(kinds))
+        runs = [
+            GrowingRun(growth, *start, self._measure) for start in zip(kinds, seeds, strict=True)
+        ]
+        if told:
+            self._begin(runs)
+        run = best_grown(self.problem, self._groups(runs), self._are_enough)
+        run.release()
+        self.binds = any(run.binds for run in runs)
+        self._take_terms(run)
+        self._look_at_held_out(run)
+        return run
+
+    def _growth(self):
+        estimator, problem, n_cells = self.estimator, self.problem, len(self._cells.values)
+        most = max(n_cells // sum(self.frame.sizes), self._widest())
+        per_component = COPIES * self.factorization.narrowed(1).n_parameters
+        return Growth(
+            cells=self._cells,
+            looked_at=self._looked_at,
+            empty=self._empty(),
+            most=min(estimator._most_components() or most, MAX_NUMBERS // per_component),
+            capped=estimator._most_components() is not None,
+            enough=self._enough(),
+            widest=self._widest(),
+            make=partial(self._objective, loss=problem.losses[0]),
+            start=self._start,
+            losses=problem.losses,
+            step=problem.step,
+            max_iter=problem.max_iter,
+            tol=problem.tol,
+            patience=problem.patience,
+        )
+
+    def _enough(self):
+        """Return how many cells a sample needs."""
+        sizes, n_cells = self.frame.sizes, len(self._cells.values)
+        enough = max(_ENOUGH, _PER_ROW * sum(sizes), int(_PER_ROOT * sqrt(prod(sizes))))
+        return min(enough, n_cells)
+
+    def _kinds(self):
+        """Return the kinds of start that may be needed, in their order."""
+        kinds, n_init = list(WIDTHS), self.estimator.n_init
+        if self.factorization.theta_is_factors and len(self.frame.sizes) > 2:
+            kinds.insert(1, None)
+        return kinds if n_init == "auto" else kinds[:n_init]
+
+    def _are_enough(self, runs):
+        """Whether no other start is needed."""
+        best = min(runs, key=lambda run: run.score)
+        if len(self.frame.sizes) == 2:
+            return best.theta.n_components > 0
+        return best.score < _CLEAR * best.first_loss and (self._is_sampled() or agree(runs))
+
+    def _is_sampled(self):
+        return self._enough() < len(self._cells.values)
+
+    def _groups(self, runs):
+        """Return the runs in groups that grow side by side: one alone, if it may do."""
+        first = 1 if self._is_sampled() or len(self.frame.sizes) == 2 else 2
+        starts = [0, *range(first, len(runs), 2), len(runs)]
+        return [runs[start:stop] for start, stop in pairwise(starts)]
+
+    def _start(self, kind, n_components, cells, rng):
+        """Return a factorization and a small theta, in subspaces or of positive mean."""
+        default, order = self.estimator._default_start, len(self.frame.sizes)
+        if kind is None:
+            model = self.factorization.narrowed(n_components)
+            return model, model.start(rng, *default("positive", order))
+        bases = leading_subspaces(cells, kind, rng)
+        return self.factorization.grown_within(
+            bases, n_components, rng, default("zero_mean", order)
+        )
+
+    def _widest(self):
+        return default_components(self.frame.sizes, len(self._cells.values))
+
+    def _empty(self):
+        """Return the model without components, its terms those of the offset."""
+        offset, stored = self.frame.offset, self.frame.stored
+        rows = [slice(None) if seen is None else seen for seen in stored]
+        scale = offset.scale or 1.0
+        terms = tuple(term[at] / scale for term, at in zip(offset.terms, rows, strict=False))
+        return Model([np.zeros((size, 0)) for size in self.frame.sizes], terms)
+
+    def _measure(self, model):
+        return self.estimator._measures(self.frame.factors(_some(model.factors)))
+
+    def _take_terms(self, run):
+        """Take the additive terms of a run as those of the offset."""
+        offset, stored = self.frame.offset, self.frame.stored
+        terms = [term.copy() for term in offset.terms]
+        for term, seen, fitted in zip(terms, stored, run.theta.terms, strict=False):
+            term[slice(None) if seen is None else seen] = (offset.scale or 1.0) * fitted
+        self.frame = self.frame._replace(offset=offset._replace(terms=tuple(terms)))
+
+    def theta(self, run):
+        return self._embed(run.theta)
+
+    def _embed(self, model):
+        """Return the theta of a model; the factorization is as wide as it, unless the user says."""
+        if self.estimator._most_components() is None:
+            self.factorization = self.factorization.narrowed(max(1, model.n_components))
+        return self.factorization.embed(_some(model.factors))
+
+    def trace(self, run):
+        return run.recorder.trace()
+
+    def _attributes_at(self, theta):
+        return self.attributes(self._embed(theta))
+
+    def _standard(self, run):
+        return _some(run.theta.factors)
+
+    def _refit(self, everything, run):
+        self.training, self._cells = everything, None
+        if not (self.learned and (run.theta.n_components or run.theta.terms)):
+            return run
+        cells = everything.seen_by(self._plain)
+        self.counts = self._row_counts(cells)
+        dtype = np.dtype(self.estimator.dtype)
+        polish = Polish(cells, self._looked_at, self.problem.progress, dtype)
+        for _ in range(_LAST_SWEEPS):
+            run.theta = polish.sweep(run.theta, run.penalty)
+        self._take_terms(run)
+        run.loss = run.theta.error(self._looked_at)
+        return run
+
+
+def _some(factors):
+    """Return factors, or a component of zeros if they have none."""
+    return factors if factors[0].shape[1] else [np.zeros((len(f), 1)) for f in factors]

@@ -1,0 +1,173 @@
+"""Alternating ridge regressions: closed forms, penalties, pruning."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from sktf._cells.validation import Observations
+from sktf._descent.polish import Model, Penalty, Polish, mean_of
+from sktf._descent.progress import Progress
+
+SHAPE = (12, 10, 8)
+
+
+def gaussian(shape, n_components, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.standard_normal((size, n_components)) for size in shape]
+
+
+def observe(shape, predict, n_cells=400, noise=0.0, seed=1):
+    """Return random cells; their weights differ."""
+    rng = np.random.default_rng(seed)
+    coords = np.stack([rng.integers(0, size, n_cells) for size in shape], axis=1).astype(np.int32)
+    values = predict(coords) + noise * rng.standard_normal(n_cells)
+    return Observations(coords, values, rng.uniform(0.5, 2, n_cells), shape)
+
+
+def polish_of(cells, held_out=None):
+    return Polish(cells, held_out or cells, Progress())
+
+
+def objective(model, cells, penalty):
+    """What a sweep lowers."""
+    squares = cells.weights / cells.weights.mean() * (model.at(cells.coords) - cells.values) ** 2
+    entries = sum(np.sum(factor**2) for factor in model.factors)
+    terms = zip(penalty.terms, model.terms, strict=True)
+    return squares.sum() + penalty.factors * entries + sum(p * np.sum(t**2) for p, t in terms)
+
+
+def numerical_gradient(model, cells, penalty, part, step=1e-6):
+    """Central differences of the objective by the entries of one array of the model."""
+    gradient = np.empty(part.shape)
+    for entry in np.ndindex(part.shape):
+        kept, found = part[entry], []
+        for sign in (1, -1):
+            part[entry] = kept + sign * step
+            found.append(objective(model, cells, penalty))
+        part[entry] = kept
+        gradient[entry] = (found[0] - found[1]) / (2 * step)
+    return gradient
+
+
+@pytest.mark.parametrize("shape", [(7, 6), (6, 5, 4), (4, 3, 5, 3)])
+def test_a_sweep_ends_where_its_last_mode_is_stationary(shape):
+    """The last mode is solved with all others as they end: the gradient by its rows vanishes."""
+    truth = Model(gaussian(shape, 2), tuple(np.linspace(-1, 1, size) for size in shape))
+    cells = observe(shape, truth.at, noise=0.3)
+    penalty = Penalty(0.7, (0.5,) * len(shape))
+    start = Model(gaussian(shape, 3, seed=5), tuple(np.zeros(size) for size in shape))
+    model = polish_of(cells).sweep(start, penalty)
+    for part in (model.factors[-1], model.terms[-1]):
+        assert_allclose(numerical_gradient(model, cells, penalty, part), 0, atol=1e-5)
+
+
+def test_sweeps_never_raise_the_objective():
+    """Each mode is minimized exactly; 1e-9: rounding, and the ridge that keeps matrices regular."""
+    truth = Model(gaussian(SHAPE, 3), ())
+    cells = observe(SHAPE, truth.at, noise=0.5)
+    polish, model, penalty = (
+        polish_of(cells),
+        Model(gaussian(SHAPE, 4, seed=3), ()),
+        Penalty(2.0, ()),
+    )
+    before = objective(model, cells, penalty)
+    for _ in range(20):
+        model = polish.sweep(model, penalty)
+        after = objective(model, cells, penalty)
+        assert after <= before * (1 + 1e-9)
+        before = after
+
+
+def test_terms_alone_are_the_ridge_regression_on_indicators():
+    """Converged sweeps without components against the closed form of one design matrix."""
+    terms = tuple(np.linspace(-1, 1, size) for size in SHAPE)
+    empty = [np.zeros((size, 0)) for size in SHAPE]
+    cells = observe(SHAPE, Model(empty, terms).at, noise=0.2)
+    polish, model = polish_of(cells), Model(empty, tuple(np.zeros(size) for size in SHAPE))
+    penalty = Penalty(1.0, (1.0, 2.0, 3.0))
+    for _ in range(300):
+        model = polish.sweep(model, penalty)
+    design = np.hstack([np.eye(s)[cells.coords[:, n]] for n, s in enumerate(SHAPE)])
+    weights = cells.weights / cells.weights.mean()
+    ridge = np.diag(np.repeat(penalty.terms, SHAPE))
+    wanted = np.linalg.solve(
+        design.T @ (weights[:, None] * design) + ridge, design.T @ (weights * cells.values)
+    )
+    assert_allclose(np.concatenate(model.terms), wanted, atol=1e-8)
+
+
+def test_the_natural_penalty_is_noise_over_the_variance_of_entries():
+    factors = [np.full((3, 2), 2.0), np.full((5, 2), 4.0)]
+    natural = Penalty.natural(Model(factors, (np.full(3, 0.5),)), 0.1)
+    assert natural.factors == pytest.approx(0.1 / ((6 * 4 + 10 * 16) / 16))
+    assert natural.terms == pytest.approx((0.1 / 0.25,))
+
+
+def test_a_few_sweeps_reach_the_noise():
+    """From factors 10 % off to the error of least squares that knows the other factors' truth.
+
+    That has ``sum(SHAPE) * 3 / 2000`` of the noise variance, times up to 2 here.
+    """
+    truth = Model(gaussian(SHAPE, 3), ())
+    off = [f + 0.1 * g for f, g in zip(truth.factors, gaussian(SHAPE, 3, seed=9), strict=True)]
+    cells, held_out = observe(SHAPE, truth.at, 2000, 0.1), observe(SHAPE, truth.at, 500, seed=2)
+    model, error = polish_of(cells, held_out).settle(Model(off, ()), Penalty(1e-6, ()))
+    assert error < 2 * 0.1**2 * sum(SHAPE) * 3 / 2000
+    assert error == model.error(held_out)
+
+
+def test_search_finds_a_penalty_that_no_other_beats_by_far():
+    """Of few noisy cells; against 13 penalties from 0.001 to 1000 times the natural one."""
+    truth = Model(gaussian((40, 30), 2), ())
+    cells = observe((40, 30), truth.at, 350, 1.0)
+    held_out = observe((40, 30), truth.at, 2000, seed=2)
+    polish = polish_of(cells, held_out)
+    off = [f + g for f, g in zip(truth.factors, gaussian((40, 30), 2, seed=9), strict=True)]
+    start = Model(off, ())
+    model, _ = polish.search(start)
+    natural = Penalty.natural(start, 1.0)
+    others = [
+        polish.settle(start, natural.times(10**power))[1] for power in np.arange(-3, 3.5, 0.5)
+    ]
+    assert model.error(held_out) < 1.02 * min(others)
+    assert model.error(held_out) < 0.9 * others[0]
+
+
+def test_components_that_held_out_cells_do_not_want_are_pruned():
+    truth = Model(gaussian(SHAPE, 2), ())
+    cells, held_out = observe(SHAPE, truth.at, 900, 0.1), observe(SHAPE, truth.at, 400, 0.1, 2)
+    many = truth.beside([0.05 * f for f in gaussian(SHAPE, 5, seed=8)])
+    polish, penalty = polish_of(cells, held_out), Penalty(1e-3, ())
+    many, _ = polish.settle(many, penalty)
+    assert polish.prune(many, penalty).n_components == 2
+
+
+def test_all_components_that_are_wanted_stay():
+    truth = Model(gaussian(SHAPE, 3), ())
+    cells, held_out = observe(SHAPE, truth.at, 900, 0.1), observe(SHAPE, truth.at, 400, 0.1, 2)
+    assert polish_of(cells, held_out).prune(truth, Penalty(1e-3, ())).n_components == 3
+
+
+def test_the_mean_predicts_the_mean():
+    models = [
+        Model(gaussian(SHAPE, n, seed=n), tuple(np.arange(s) / n for s in SHAPE)) for n in (1, 2, 4)
+    ]
+    coords = observe(SHAPE, models[0].at).coords
+    wanted = np.mean([model.at(coords) for model in models], axis=0)
+    assert_allclose(mean_of(models).at(coords), wanted, atol=1e-12)
+
+
+def test_a_stop_ends_after_the_sweep_under_way():
+    truth = Model(gaussian(SHAPE, 3), ())
+    cells, progress = observe(SHAPE, truth.at, noise=0.5), Progress()
+    polish, sweeps = Polish(cells, cells, progress), []
+    original = polish.sweep
+
+    def sweep(model, penalty):
+        sweeps.append(1)
+        progress.stop("interrupted")
+        return original(model, penalty)
+
+    polish.sweep = sweep
+    polish.settle(Model(gaussian(SHAPE, 4, seed=3), ()), Penalty(1.0, ()))
+    assert len(sweeps) == 1

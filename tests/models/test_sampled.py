@@ -1,0 +1,215 @@
+"""Fits whose components grow on samples: what random starts do not find, and how it is told."""
+
+import warnings
+
+import numpy as np
+import pytest
+from cases.ticks import AtTick
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sktf import CompletionWarning, CPCompletion, DeepCPCompletion, DeepMatrixCompletion
+from sktf._descent import growth
+from sktf._models import sampled
+from sktf._models.sampled import SampledFitting
+
+callback = pytest.importorskip("sklearn.callback")
+
+
+def draw(shape, rank, n_cells, noise, seed, n_hidden=20_000):
+    """Return noisy cells of RMS 1, and hidden ones without noise."""
+    rng = np.random.default_rng(seed)
+    factors = [rng.standard_normal((size, rank)) for size in shape]
+    X = np.stack([rng.integers(0, size, n_cells + n_hidden) for size in shape], axis=1)
+    y = np.prod([f[X[:, n]] for n, f in enumerate(factors)], axis=0).sum(axis=1)
+    y /= y.std()
+    return X[:n_cells], y[:n_cells] + noise * rng.standard_normal(n_cells), X[n_cells:], y[n_cells:]
+
+
+def error(model, X, y):
+    return np.sqrt(np.mean((model.predict(X) - y) ** 2)) / y.std()
+
+
+@pytest.fixture(scope="module")
+def sparse():
+    """100^3, rank 3, 5,400 cells: half a percent, of which random starts find nothing."""
+    return draw((100,) * 3, 3, 5400, 0.1, 20)
+
+
+@pytest.mark.parametrize(
+    ("shape", "rank", "n_cells"),
+    [((100,) * 3, 3, 5400), ((40,) * 4, 3, 12_000), ((200,) * 3, 3, 20_000)],
+)
+@pytest.mark.parametrize("seed", [21, 22])
+def test_tensors_that_random_starts_do_not_find(shape, rank, n_cells, seed):
+    """Error far below the 0.1 of a wrong basin; the oracle with true supports has about .03-.05."""
+    X, y, X_hidden, truth = draw(shape, rank, n_cells, 0.1, seed)
+    model = CPCompletion(shape=shape, random_state=0).fit(X, y)
+    assert error(model, X_hidden, truth) < 0.1
+    assert model.rank_ == rank
+    assert model.converged_
+
+
+def test_plain_descent_from_a_random_start_finds_nothing(sparse):
+    """What the test above would be without growth: the reason for it."""
+    X, y, X_hidden, truth = sparse
+    with warnings.catch_warnings(action="ignore"):
+        model = CPCompletion(
+            10, init="gaussian", early_stopping=True, shape=(100,) * 3, random_state=0
+        ).fit(X, y)
+    assert error(model, X_hidden, truth) > 0.9
+
+
+@pytest.mark.parametrize(
+    "model", [DeepMatrixCompletion(2), DeepMatrixCompletion(4), DeepCPCompletion(depth=2)]
+)
+def test_deep_models_grow_as_well(model):
+    """500 x 400, rank 5: error and rank of least squares at the true rank, .0558 by itself."""
+    X, y, X_hidden, truth = draw((500, 400), 5, 20_000, 0.1, 20)
+    model.set_params(shape=(500, 400), random_state=0).fit(X, y)
+    assert error(model, X_hidden, truth) < 0.065
+    assert model.rank_ == 5
+
+
+def test_layers_multiply_to_the_prediction():
+    """Of a model that has grown, as wide as it is; without offset and scale."""
+    X, y, *_ = draw((300, 200), 3, 20_000, 0.1, 20)
+    model = DeepMatrixCompletion(3, shape=(300, 200), offset=None, scale=False, random_state=0)
+    first, second, third = model.fit(X, y).layers_
+    assert first.shape == (3, 200) and third.shape == (300, 3)
+    assert_allclose((third @ second @ first)[tuple(X[:50].T)], model.predict(X[:50]), atol=1e-8)
+
+
+def test_a_sample_is_enough(monkeypatch):
+    """Components grow on the cells that are enough, and the last polish takes all."""
+    monkeypatch.setattr(sampled, "_ENOUGH", 20_000)
+    monkeypatch.setattr(sampled, "_PER_ROOT", 2)
+    monkeypatch.setattr(sampled, "_PER_ROW", 10)
+    seen, original = [], growth.GrowingRun._draw
+
+    def note(self, size):
+        original(self, size)
+        seen.append(len(self._sample.values))
+
+    monkeypatch.setattr(growth.GrowingRun, "_draw", note)
+    X, y, X_hidden, truth = draw((60,) * 3, 3, 90_000, 0.1, 20)
+    model = CPCompletion(shape=(60,) * 3, random_state=0).fit(X, y)
+    assert max(seen) <= 20_000
+    # Least squares of 540 parameters from 90,000 cells leaves .1 sqrt(540 / 90,000) = .008.
+    assert error(model, X_hidden, truth) < 1.5 * 0.1 * np.sqrt(540 / 90_000)
+
+
+def test_samples_are_doubled_until_they_show_something(monkeypatch):
+    """Of 2,000 of 20,000 cells nothing stands out."""
+    monkeypatch.setattr(sampled, "_ENOUGH", 2000)
+    monkeypatch.setattr(sampled, "_PER_ROOT", 0)
+    monkeypatch.setattr(sampled, "_PER_ROW", 1)
+    X, y, X_hidden, truth = draw((200,) * 3, 3, 20_000, 0.1, 20)
+    model = CPCompletion(shape=(200,) * 3, random_state=0).fit(X, y)
+    assert error(model, X_hidden, truth) < 0.1
+
+
+def test_additive_terms_are_fitted_jointly():
+    """Beside components, with few cells an index: terms to a fifth of their size."""
+    rng = np.random.default_rng(20)
+    X, y, X_hidden, truth = draw((400, 300), 2, 22_000, 0.3, 20)
+    terms = [rng.standard_normal(400), rng.standard_normal(300)]
+    y = 5 + y + terms[0][X[:, 0]] + terms[1][X[:, 1]]
+    truth = 5 + truth + terms[0][X_hidden[:, 0]] + terms[1][X_hidden[:, 1]]
+    model = CPCompletion(shape=(400, 300), offset="additive", random_state=0).fit(X, y)
+    assert error(model, X_hidden, truth) < 0.15
+    for fitted, term in zip(model.offset_terms_, terms, strict=True):
+        assert np.std((fitted - fitted.mean()) - (term - term.mean())) < 0.2
+
+
+def test_pure_noise_grows_nothing():
+    """The mean is predicted, rank 0, and a warning says so."""
+    rng = np.random.default_rng(20)
+    X, y = rng.integers(0, 80, (20_000, 3)), rng.standard_normal(20_000)
+    with pytest.warns(CompletionWarning, match="Nothing was learned"):
+        model = CPCompletion(shape=(80,) * 3, random_state=0).fit(X, y)
+    assert model.rank_ == 0
+    assert_allclose(model.predict(X), y.mean(), atol=0.05)
+
+
+@pytest.mark.filterwarnings("ignore::sktf.CompletionWarning")
+def test_n_components_is_a_cap(sparse):
+    X, y, *_ = sparse
+    model = CPCompletion(2, shape=(100,) * 3, random_state=0).fit(X, y)
+    assert [factor.shape for factor in model.factors_] == [(100, 2)] * 3
+
+
+def test_a_cap_that_binds_is_told(sparse):
+    X, y, *_ = sparse
+    with pytest.warns(CompletionWarning, match="n_components=2"):
+        CPCompletion(2, shape=(100,) * 3, random_state=0).fit(X, y)
+    with warnings.catch_warnings(action="error"):
+        CPCompletion(3, shape=(100,) * 3, random_state=0).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"init": "gaussian"}, {"loss": "squared"}, {"step": "constant"}, {"warm_start": True}],
+    ids=str,
+)
+def test_what_researchers_ask_for_is_one_plain_descent(monkeypatch, sparse, settings):
+    def refuse(*_, **__):
+        raise AssertionError("grew")
+
+    monkeypatch.setattr(SampledFitting, "__init__", refuse)
+    X, y, *_ = sparse
+    with warnings.catch_warnings(action="ignore"):
+        CPCompletion(3, shape=(100,) * 3, max_iter=2, n_init=1, **settings).fit(X, y)
+
+
+def test_the_trace_has_a_record_of_each_step(sparse):
+    """Of components that were not there yet it has zeros."""
+    X, y, *_ = sparse
+    model = CPCompletion(shape=(100,) * 3, random_state=0).fit(X, y)
+    norms, iterations = model.trace_["component_norms"], model.trace_["iteration"]
+    assert norms.shape == (len(iterations), norms.shape[1]) and (norms[0] == 0).all()
+    assert (np.diff(iterations) >= 0).all() and iterations[-1] == model.n_iter_
+    assert model.trace_["validation_loss"][-1] < 0.05
+
+
+def test_weights_of_zero_are_absent(sparse):
+    X, y, *_ = sparse
+    spoiled = y.copy()
+    spoiled[:500] = 1e3
+    weights = np.r_[np.zeros(500), np.ones(len(y) - 500)]
+    with_zeros = CPCompletion(shape=(100,) * 3, random_state=0).fit(X, spoiled, weights)
+    without = CPCompletion(shape=(100,) * 3, random_state=0).fit(X[500:], y[500:])
+    assert_array_equal(with_zeros.predict(X), without.predict(X))
+
+
+def test_units_change_nothing(sparse):
+    """A power of two moves no digit."""
+    X, y, *_ = sparse
+    one = CPCompletion(shape=(100,) * 3, random_state=0).fit(X, y)
+    other = CPCompletion(shape=(100,) * 3, random_state=0).fit(X, y * 2.0**40)
+    assert_allclose(other.predict(X), one.predict(X) * 2.0**40, rtol=1e-9)
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def stop():
+    return True
+
+
+@pytest.mark.parametrize("share", [0.7, 0.95])
+def test_ctrl_c_keeps_what_has_grown(sparse, share):
+    X, y, *_ = sparse
+    model = CPCompletion(shape=(100,) * 3, random_state=0)
+    model.set_callbacks(AtTick(int(100 * share), interrupt))
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, y)
+    assert not hasattr(model, "factors_") or np.isfinite(model.predict(X)).all()
+
+
+def test_verbose_tells_of_every_start(sparse, capsys):
+    X, y, *_ = sparse
+    CPCompletion(shape=(100,) * 3, random_state=0, verbose=1).fit(X, y)
+    told = capsys.readouterr().out
+    assert "Start 1: held-out R^2" in told
+    assert "Stopped on held-out cells" in told
