@@ -51,9 +51,12 @@ class SampledFitting(Fitting):
 
     def _new_problem(self, training):
         estimator, frame = self.estimator, self.frame
-        # Additive terms are fitted jointly: the values contain them.
-        self._plain = frame._replace(offset=frame.offset._replace(terms=()))
-        self._cells = self.training.seen_by(self._plain) if frame.offset.terms else training
+        # Additive terms are fitted jointly, and the values contain them; those of modes that are
+        # read together stay as they are.
+        self._joint = frame.offset.terms if all(len(group) == 1 for group in frame.groups) else ()
+        terms = () if self._joint else frame.offset.terms
+        self._plain = frame._replace(offset=frame.offset._replace(terms=terms))
+        self._cells = self.training.seen_by(self._plain) if self._joint else training
         held_out = frame.read(self.held_out.take(slice(0, _LOOKED_AT)))
         self._looked_at = held_out.seen_by(self._plain)
         return Problem(
@@ -155,14 +158,16 @@ class SampledFitting(Fitting):
         offset, stored = self.frame.offset, self.frame.stored
         rows = [slice(None) if seen is None else seen for seen in stored]
         scale = offset.scale or 1.0
-        terms = tuple(term[at] / scale for term, at in zip(offset.terms, rows, strict=False))
+        terms = tuple(term[at] / scale for term, at in zip(self._joint, rows, strict=False))
         return Model([np.zeros((size, 0)) for size in self.frame.sizes], terms)
 
     def _measure(self, model):
         return self.estimator._measures(self.frame.factors(_some(model.factors)))
 
     def _take_terms(self, run):
-        """Take the additive terms of a run as those of the offset."""
+        """Take the additive terms of a run as those of the offset, if they are fitted jointly."""
+        if not self._joint:
+            return
         offset, stored = self.frame.offset, self.frame.stored
         terms = [term.copy() for term in offset.terms]
         for term, seen, fitted in zip(terms, stored, run.theta.terms, strict=False):
