@@ -9,7 +9,7 @@ from sktf._cells.sorting import row_numbers
 # Up to this many rows, or this many times the width, all eigenvectors are computed.
 _FEW, _NARROW = 64, 3
 # Relative accuracy of the eigenvectors: far above the noise that they stand out from.
-_TOL = 1e-3
+_TOL = 0.03
 
 
 def leading_subspaces(observations, width, rng):

@@ -26,6 +26,8 @@ _FRESH, _FIRST_STEPS, _STEPS = 16, 200, 100
 # Iterations without progress on held-out cells that end a descent. The first components may lie
 # behind a plateau: with them it begins once the training loss has moved; others stand out at once.
 _PATIENCE, _PLATEAU = 30, 0.3
+# Samples are doubled up to so many cells where nothing is found.
+_LARGEST = 2**22
 # Standard errors by which held-out cells must prefer components to none.
 _SIGNIFICANT = 2
 # A model is better that leaves less than this share of the error before it.
@@ -122,29 +124,28 @@ class GrowingRun(Run):
         """Go on from the mean of comparable runs, polished, where that is better."""
         near = [run.theta for run in runs if run.score < _COMPARABLE * self.score]
         if len(near) > 1 and self.theta.n_components:
-            mean = mean_of(near).at_most(self._growth.most)
-            self._go_on_from(self._polished(mean, progress, thorough=True))
+            self._go_on_from(self._polished(mean_of(near), progress, thorough=True))
 
     def _add_all(self, progress):
         kind, cells = self.kind, self._growth.cells
-        n_cells, size = len(cells.values), self._growth.enough
+        size = self._growth.enough
+        largest = min(len(cells.values), max(size, _LARGEST))
         while self.score > self._growth.tol:
             self._draw(size)
-            n_left = self._growth.most - self.theta.n_components
-            fresh = self._fresh(kind, n_left, progress) if n_left or self._growth.capped else None
-            if progress.stopped:
+            if self.theta.n_components == self._growth.most:
+                self.binds = self._growth.capped and self._wants_more(progress)
                 return
-            if fresh is not None and not n_left:
-                self.binds = True
+            fresh = self._fresh(kind, progress)
+            if progress.stopped:
                 return
             if fresh is not None:
                 model = self.theta.beside(fresh)
                 if not self._go_on_from(self._polished(model, progress, thorough=False)):
                     return
                 kind = WIDTHS[0]
-            elif self.theta.n_components or size == n_cells:
+            elif self.theta.n_components or size == largest:
                 return
-            size = min(2 * size, n_cells) if fresh is None else size
+            size = min(2 * size, largest) if fresh is None else size
         self.status = "converged"
 
     def release(self):
@@ -172,10 +173,12 @@ class GrowingRun(Run):
         """Return a model polished and pruned, and its penalty; a thorough polish searches that."""
         polish = Polish(self._sample, self._growth.looked_at, progress)
         model, penalty = polish.search(model) if thorough else polish.rough(model)
-        few = polish.prune(model, penalty)
-        if thorough and few.n_components < model.n_components:
-            few, penalty = polish.search(few)
-        return few, penalty
+        few = polish.prune(model, penalty).at_most(self._growth.most)
+        if few.n_components == model.n_components:
+            return few, penalty
+        if thorough:
+            return polish.search(few)
+        return polish.settle(few, penalty)[0], penalty
 
     def _go_on_from(self, polished):
         """Go on from a polished model, and return so, if it is better."""
@@ -186,7 +189,12 @@ class GrowingRun(Run):
         self._take(model)
         return True
 
-    def _fresh(self, kind, n_left, progress):
+    def _wants_more(self, progress):
+        """Whether components that the user does not allow would be wanted."""
+        tried = (self._fresh(width, progress) for width in WIDTHS[:3])
+        return any(fresh is not None for fresh in tried)
+
+    def _fresh(self, kind, progress):
         """Return the factors of components that have grown on what the model leaves, or None."""
         shared, first = self._growth, not self.theta.n_components
         left = [_left(self.theta, cells) for cells in (self._sample, shared.looked_at)]
@@ -194,7 +202,7 @@ class GrowingRun(Run):
         if not scale > 0:
             return None
         training, held_out = (cells._replace(values=cells.values / scale) for cells in left)
-        n_components = min(shared.widest if kind is None else _FRESH, n_left or _FRESH)
+        n_components = shared.widest if kind is None else _FRESH
         model, theta = shared.start(kind, n_components, training, self._rng)
         problem = shared.descent(model, training, held_out, progress, first=first)
         if kind is not None:

@@ -20,7 +20,7 @@ _LITTLE, _SWEEPS = 1e-3, 30
 # Penalties that are tried are so many times one another, so many in either direction.
 _TIMES, _PENALTIES = 3.0, 6
 # Where the parameters are a smaller share of the cells, a penalty is not worth a search.
-_FEW = 0.02
+_FEW = 0.05
 # The multiple of the natural penalty that is tried first: of a strong one, components that have not
 # yet reached their size would die. Sweeps that do for components between which more will grow.
 _WEAK, _ROUGH_SWEEPS = 1 / 3, 8

@@ -80,15 +80,15 @@ class DeepCPFactorization(Factorization):
 
     def embed(self, factors):
         """Every matrix is a multiple of the identity, of the norm of its vector."""
-        vectors, matrices = [], []
-        for factor, block in zip(factors, self.blocks[len(self.shape) :], strict=True):
-            padding = padded(factor, self.n_components)
+        theta = np.zeros(self.n_parameters)  # of which only the diagonals are written to
+        blocks, order = self.unpack(theta), len(self.shape)
+        for factor, vectors, matrices in zip(factors, blocks[:order], blocks[order:], strict=True):
+            padding, diagonal = padded(factor, self.n_components), np.arange(len(factor))
             root = np.sqrt(len(factor))
             scale = (np.linalg.norm(padding, axis=0) / root) ** (1 / (self.depth + 1))
-            vectors.append(padding / np.where(scale > 0, scale, 1.0) ** self.depth)
-            identity = np.eye(len(factor)) * scale[:, None, None]
-            matrices.append(np.broadcast_to(identity, block))
-        return pack(vectors + matrices)
+            vectors[:] = padding / np.where(scale > 0, scale, 1.0) ** self.depth
+            matrices[:, :, diagonal, diagonal] = scale[:, None]
+        return theta
 
     def _balance(self, blocks):
         """Rescale all blocks of every component to one norm, keeping their product."""
