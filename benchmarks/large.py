@@ -287,6 +287,8 @@ def draw_picture(times, frontier):
     right.set(
         xlabel="mode size n", ylabel="observed cells", title="n x n x n, rank 3: cells needed"
     )
+    right.set_xticks(sizes, [f"{size:.0f}" for size in sizes])
+    right.minorticks_off()
     right.legend()
     for axes in (left, right):
         axes.grid(alpha=0.3)

@@ -10,6 +10,8 @@ from sktf._cells.sorting import row_numbers
 _FEW, _NARROW = 64, 3
 # Relative accuracy of the eigenvectors: far above the noise that they stand out from.
 _TOL = 0.03
+# Restarts of the Lanczos iteration, each of about twice the width of products.
+_RESTARTS = 20
 
 
 def leading_subspaces(observations, width, rng):
@@ -54,7 +56,10 @@ def _leading(unfolding, width, rng):
 
     gram = LinearOperator((size, size), multiply, dtype=np.float64)
     drawn = rng.standard_normal((size, width))
+    how = {"which": "LA", "v0": drawn[:, 0], "tol": _TOL, "maxiter": _RESTARTS}
     try:
-        return eigsh(gram, k=width, which="LA", v0=drawn[:, 0], tol=_TOL)[1][:, ::-1]
-    except ArpackError:  # a matrix of zeros, or nothing that stands out: any space is as good
-        return np.linalg.qr(drawn)[0]
+        found = eigsh(gram, k=width, **how)[1][:, ::-1]
+    except ArpackError as error:  # a matrix of zeros, or vectors that hardly stand out
+        found = getattr(error, "eigenvectors", drawn[:, :0])
+    # Beside those that do, any others are as good.
+    return np.linalg.qr(np.hstack([found, drawn])[:, :width])[0]

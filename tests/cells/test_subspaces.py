@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from sktf._cells import subspaces as module
 from sktf._cells.subspaces import leading_subspaces
 from sktf._cells.validation import Observations
 from sktf.datasets import make_low_rank
@@ -83,3 +84,24 @@ def test_the_same_seed_gives_the_same_bits():
     first, second = (leading_subspaces(cells, 4, np.random.RandomState(3)) for _ in range(2))
     for one, other in zip(first, second, strict=True):
         assert_array_equal(one, other)
+
+
+def test_directions_that_hardly_stand_out_take_no_forever(monkeypatch):
+    """A mode of 4,000 rows and few columns has 12 directions at most; Lanczos would go on and on.
+
+    20 restarts of twice the width, at most, with some to spare.
+    """
+    products, original = [], module.LinearOperator
+
+    def count(shape, multiply, **options):
+        def counted(vectors):
+            products.append(1)
+            return multiply(vectors)
+
+        return original(shape, counted, **options)
+
+    monkeypatch.setattr(module, "LinearOperator", count)
+    tensor, _ = make_low_rank((4000, 4, 3), 2, random_state=0)
+    basis = leading_subspaces(observe(tensor, 0.4), 10, np.random.RandomState(0))[0]
+    assert_allclose(basis.T @ basis, np.eye(10), atol=1e-8)
+    assert len(products) < 20 * 2 * 10 + 100
