@@ -61,6 +61,15 @@ def fit_offset(observations, kind, scale, tol=None):
     return Offset(float(unit * level), tuple(unit * term for term in terms), rms)
 
 
+def kurtosis(observations):
+    """Return the fourth central moment over the squared second; 0 where all values are equal."""
+    values, weights = observations.values, observations.weights
+    left = values - np.average(values, weights=weights)
+    left = left / (np.abs(left).max() or 1.0)
+    square = np.average(left**2, weights=weights)
+    return float(np.average(left**4, weights=weights) / square**2) if square > 0 else 0.0
+
+
 def _additive_terms(observations, values, tol):
     """Ridge regression of values on one indicator per index of each mode.
 

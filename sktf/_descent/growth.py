@@ -28,6 +28,8 @@ _FRESH, _FIRST_STEPS, _STEPS = 16, 200, 100
 _PATIENCE, _PLATEAU = 30, 0.3
 # Samples are doubled up to so many cells where nothing is found.
 _LARGEST = 2**22
+# Cells that tell the training loss.
+_TOLD = 20_000
 # Standard errors by which held-out cells must prefer components to none.
 _SIGNIFICANT = 2
 # A model is better that leaves less than this share of the error before it.
@@ -152,6 +154,11 @@ class GrowingRun(Run):
         """Let go of all cells, once grown."""
         self._growth = self._sample = None
 
+    def end(self, cells, n_sweeps):
+        """Record the loss on cells after last sweeps, each an iteration."""
+        self.loss = self.theta.error(_some(cells))
+        self.recorder.end_stage(Result(self.theta, self.loss, n_sweeps, 0.0, ""))
+
     def _draw(self, size):
         """Draw a sample of about so many cells, unless there is one already."""
         cells = self._growth.cells
@@ -166,7 +173,9 @@ class GrowingRun(Run):
         """Go on from a model, and record it, so many steps and so much time on."""
         error = model.error(self._growth.looked_at)
         self.theta, self.loss, self.score = model, error, error
-        result = Result(model, error, n_iter, time, "")
+        if self._sample is not None:
+            self.loss = model.error(_some(self._sample))
+        result = Result(model, self.loss, n_iter, time, "")
         self.recorder.end_stage(result, validation_loss=error)
 
     def _polished(self, model, progress, *, thorough):
@@ -186,7 +195,7 @@ class GrowingRun(Run):
         if not model.error(self._growth.looked_at) < _BETTER * self.score:
             return False
         self.penalty = penalty
-        self._take(model)
+        self._take(model, n_iter=1)
         return True
 
     def _wants_more(self, progress):
@@ -276,6 +285,11 @@ def agree(runs):
         return False
     best, second = sorted(runs, key=lambda run: run.score)[:2]
     return best.theta.n_components > 0 and second.score <= _AGREE * best.score
+
+
+def _some(cells):
+    """Return some of the cells, in even steps, to tell the training loss by."""
+    return cells.take(slice(None, None, max(1, len(cells.values) // _TOLD)))
 
 
 def _left(model, cells):

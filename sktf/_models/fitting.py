@@ -44,8 +44,9 @@ class Fitting:
         ``(factorization, training, loss, *, device, dtype) -> objective``.
     """
 
-    # Whether held-out cells want more components than the user allows.
-    binds = False
+    # Whether held-out cells want more components than the user allows, and the factorization of
+    # components that have grown.
+    binds, grown = False, None
 
     def __init__(self, estimator, frame, training, held_out, *, seen, data, make=make_objective):
         self.estimator, self.frame, self._data, self._make = estimator, frame, data, make
@@ -53,11 +54,19 @@ class Fitting:
         self.training, self.held_out = training, held_out
         training = training.seen_by(frame)
         self.n_cells = estimator._n_cells if estimator._goes_on() else self._count_cells(training)
-        self.factorization = estimator._factorization(frame.sizes, self.n_cells)
+        self.factorization = self._first_factorization()
         self._check_size()
         self._asked = Measures(estimator.measures)
         self.counts, self.strength, self.verdict = self._row_counts(training), 0.0, None
         self.problem = self._new_problem(training)
+
+    def _first_factorization(self):
+        """Return the factorization that the parameters ask for, or that has grown before."""
+        estimator = self.estimator
+        grown, cap = estimator._goes_on() and estimator._grown, estimator._most_components()
+        if grown and cap in (None, grown.n_components):
+            return grown
+        return estimator._factorization(self.frame.sizes, self.n_cells)
 
     def _count_cells(self, training):
         return training.n_distinct()
@@ -336,6 +345,10 @@ class Fitting:
 
     def _attributes_at(self, theta):
         return self.attributes(self.problem.training.to_numpy(theta))
+
+    def last_fit(self, run):
+        """Return the run, which has seen all cells it may see."""
+        return run
 
     def refit(self, everything, run):
         """Descend on all cells, from where the run is, to the training loss it had."""

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sktf._cells.frame import fit_frame
 from sktf._cells.identifiability import warn_empty_fibers, warn_of_cells
-from sktf._cells.offset import Offset
+from sktf._cells.offset import Offset, kurtosis
 from sktf._cells.sorting import cell_numbers, drawn_cells
 from sktf._cells.validation import (
     check_clip,
@@ -40,8 +40,11 @@ _ENOUGH_TO_HOLD_OUT = 100
 # Components grow a few at a time where so many cells are trained on. So they do of fewer, down to
 # ``_FEW``, where these are a small share of a tensor, or a deep model has so many parameters.
 _MANY, _FEW, _SPARSE, _LONG = 15_000, 500, 0.06, 100_000
+# Values of a larger kurtosis have single cells that outweigh all others: what grows and is polished
+# by squares would follow them, while a race begins with a bounded pull.
+_HEAVY = 300
 # Held-out cells there are at most, and cells from which on these are drawn without a number each.
-_MOST_HELD_OUT, _TOO_MANY_TO_NUMBER = 200_000, 2**20
+_MOST_HELD_OUT, _TOO_MANY_TO_NUMBER, _FIRST_ROWS = 200_000, 2**20, 2**12
 _NOT_MOVED = (
     "the loss has hardly moved from its start, so increase init_scale or max_iter (deep models "
     "leave a small start late)."
@@ -105,9 +108,10 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
 
     def _fitting(self, frame, training, held_out, told):
         """Return the fitting of the cells: by samples, where they are many."""
-        grows = self._may_grow(held_out) and (
-            len(training.values) >= _MANY or self._random_starts_fail(frame, training)
-        )
+        enough = len(training.values) >= _MANY or self._random_starts_fail(frame, training)
+        grows = len(frame.sizes) > 1 and enough and self._may_grow(held_out)
+        if grows and len(training.values) <= _TOO_MANY_TO_NUMBER:
+            grows = max(map(kurtosis, (training, held_out))) <= _HEAVY
         return (SampledFitting if grows else Fitting)(self, frame, training, held_out, **told)
 
     def _random_starts_fail(self, frame, training):
@@ -131,8 +135,10 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
             run = fitting.descend(rng)
             if fitting.held_out is not None and self._chooses_offset():
                 fitting, run = best_offset(fitting, run, rng)
-            if everything is not None and run.can_go_on:
-                run = fitting.refit(everything, run)
+            if run.can_go_on:
+                run = (
+                    fitting.last_fit(run) if everything is None else fitting.refit(everything, run)
+                )
         fitting.finish(run)
         return fitting, run
 
@@ -310,7 +316,8 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         """Split off held-out cells: those given, a random share, or None."""
         if given is not None or not self.early_stopping:
             return observations, given
-        if len(observations.values) > _TOO_MANY_TO_NUMBER:
+        many = len(observations.values) > _TOO_MANY_TO_NUMBER
+        if many and len(observations.shape) > 1 and self._are_many(observations):
             out = drawn_cells(observations.coords, self._share_of(len(observations.values)), rng)
             return observations.take(~out), observations.take(out)
         numbers = cell_numbers(observations.seen_by(frame))
@@ -329,6 +336,11 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         chosen[rng.permutation(n_cells)[:n_held_out]] = True
         out = chosen[numbers]
         return observations.take(~out), observations.take(out)
+
+    def _are_many(self, observations):
+        """Whether the first rows, of very many, are mostly of distinct cells."""
+        first = observations.take(slice(0, _FIRST_ROWS))
+        return first.n_distinct() > _FIRST_ROWS / 2
 
     def _share_of(self, n_cells):
         """Return the share of cells that is held out; more would tell no more."""
@@ -353,6 +365,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
             _theta=theta,
             _theta_offset=tuple(fitting.frame.offset),
             _n_cells=fitting.n_cells,
+            _grown=fitting.grown,
         )
         vars(self).update(attributes)
         fitting.end(attributes)

@@ -19,7 +19,7 @@ from sktf._objective.factorization import default_components
 # Of m cells a component stands out that holds about 2 sum(sizes) / m of the variance, and in a
 # tensor sqrt(prod(sizes)) / m. Of so many times these cells, what does not stand out hardly counts;
 # real data always have more to show, so that a sample has at least so many.
-_PER_ROW, _PER_ROOT, _ENOUGH = 50, 12, 100_000
+_PER_ROW, _PER_ROW_OF_MATRIX, _PER_ROOT, _ENOUGH = 50, 500, 12, 100_000
 # Held-out cells that are looked at while components grow.
 _LOOKED_AT = 20_000
 # A model that leaves no more than this share of the squares is clear: one of a sample will do, or
@@ -57,8 +57,8 @@ class SampledFitting(Fitting):
         terms = () if self._joint else frame.offset.terms
         self._plain = frame._replace(offset=frame.offset._replace(terms=terms))
         self._cells = self.training.seen_by(self._plain) if self._joint else training
-        held_out = frame.read(self.held_out.take(slice(0, _LOOKED_AT)))
-        self._looked_at = held_out.seen_by(self._plain)
+        drawn = np.random.RandomState(0).permutation(len(self.held_out.values))[:_LOOKED_AT]
+        self._looked_at = frame.read(self.held_out.take(np.sort(drawn))).seen_by(self._plain)
         return Problem(
             training=None,  # each growth has its own
             held_out=self._held_out_objective(estimator._losses()[0]),
@@ -85,7 +85,7 @@ class SampledFitting(Fitting):
         run = best_grown(self.problem, self._groups(runs), self._are_enough)
         run.release()
         self.binds = any(run.binds for run in runs)
-        self._take_terms(run)
+        self._take_terms(run.theta)
         self._look_at_held_out(run)
         return run
 
@@ -113,7 +113,8 @@ class SampledFitting(Fitting):
     def _enough(self):
         """Return how many cells a sample needs."""
         sizes, n_cells = self.frame.sizes, len(self._cells.values)
-        enough = max(_ENOUGH, _PER_ROW * sum(sizes), int(_PER_ROOT * sqrt(prod(sizes))))
+        per_row = _PER_ROW_OF_MATRIX if len(sizes) == 2 else _PER_ROW
+        enough = max(_ENOUGH, per_row * sum(sizes), int(_PER_ROOT * sqrt(prod(sizes))))
         return min(enough, n_cells)
 
     def _kinds(self):
@@ -164,18 +165,20 @@ class SampledFitting(Fitting):
     def _measure(self, model):
         return self.estimator._measures(self.frame.factors(_some(model.factors)))
 
-    def _take_terms(self, run):
-        """Take the additive terms of a run as those of the offset, if they are fitted jointly."""
+    def _take_terms(self, model):
+        """Take the additive terms of a model as those of the offset, if they are fitted jointly."""
         if not self._joint:
             return
         offset, stored = self.frame.offset, self.frame.stored
         terms = [term.copy() for term in offset.terms]
-        for term, seen, fitted in zip(terms, stored, run.theta.terms, strict=False):
+        for term, seen, fitted in zip(terms, stored, model.terms, strict=False):
             term[slice(None) if seen is None else seen] = (offset.scale or 1.0) * fitted
         self.frame = self.frame._replace(offset=offset._replace(terms=tuple(terms)))
 
     def theta(self, run):
-        return self._embed(run.theta)
+        theta = self._embed(run.theta)
+        self.grown = self.factorization
+        return theta
 
     def _embed(self, model):
         """Return the theta of a model; the factorization is as wide as it, unless the user says."""
@@ -187,24 +190,37 @@ class SampledFitting(Fitting):
         return run.recorder.trace()
 
     def _attributes_at(self, theta):
-        return self.attributes(self._embed(theta))
+        frame = self.frame
+        self._take_terms(theta)
+        attributes, self.frame = self.attributes(self._embed(theta)), frame
+        return attributes
 
     def _standard(self, run):
         return _some(run.theta.factors)
 
+    def last_fit(self, run):
+        """Polish on all cells that may be trained on, if only a sample of them has been."""
+        if self._is_sampled() and self.learned and run.theta.n_components:
+            self._polish(self._cells, run)
+            self.verdict = self._judged(run, doubts=False)
+        return run
+
     def _refit(self, everything, run):
         self.training, self._cells = everything, None
-        if not (self.learned and (run.theta.n_components or run.theta.terms)):
-            return run
-        cells = everything.seen_by(self._plain)
-        self.counts = self._row_counts(cells)
+        if self.learned and (run.theta.n_components or run.theta.terms):
+            cells = everything.seen_by(self._plain)
+            self.counts = self._row_counts(cells)
+            self._polish(cells, run)
+        return run
+
+    def _polish(self, cells, run):
+        """Take some last sweeps on cells."""
         dtype = np.dtype(self.estimator.dtype)
         polish = Polish(cells, self._looked_at, self.problem.progress, dtype)
         for _ in range(_LAST_SWEEPS):
             run.theta = polish.sweep(run.theta, run.penalty)
-        self._take_terms(run)
-        run.loss = run.theta.error(self._looked_at)
-        return run
+        self._take_terms(run.theta)
+        run.end(cells, _LAST_SWEEPS)
 
 
 def _some(factors):

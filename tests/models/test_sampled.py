@@ -168,7 +168,78 @@ def test_the_trace_has_a_record_of_each_step(sparse):
     norms, iterations = model.trace_["component_norms"], model.trace_["iteration"]
     assert norms.shape == (len(iterations), norms.shape[1]) and (norms[0] == 0).all()
     assert (np.diff(iterations) >= 0).all() and iterations[-1] == model.n_iter_
-    assert model.trace_["validation_loss"][-1] < 0.05
+    assert np.nanmin(model.trace_["validation_loss"]) < 0.05
+    assert model.loss_curve_[-1] == model.loss_
+
+
+def test_the_loss_is_that_of_training(sparse):
+    """On the scaled data; of few cells all are looked at."""
+    X, y, *_ = sparse
+    model = CPCompletion(shape=(100,) * 3, random_state=0).fit(X, y)
+    left = (y - model.predict(X)) / model.scale_
+    assert model.loss_ == pytest.approx(np.mean(left**2), rel=1e-6)
+
+
+def test_the_order_of_rows_hides_nothing(monkeypatch):
+    """Components of late indices, in sorted rows, of which some held-out ones are looked at."""
+    monkeypatch.setattr(sampled, "_LOOKED_AT", 1500)
+    rng = np.random.default_rng(20)
+    factors = [rng.standard_normal((60, 2)) for _ in range(3)]
+    factors[0][:40, 1] = factors[0][40:, 0] = 0
+    X = np.argwhere(rng.random((60,) * 3) < 0.2)
+    y = np.prod([f[c] for f, c in zip(factors, X.T, strict=True)], axis=0).sum(axis=1)
+    y += 0.3 * y.std() * rng.standard_normal(len(y))
+    assert CPCompletion(shape=(60,) * 3, random_state=0).fit(X, y).rank_ == 2
+
+
+def test_one_wild_value_ruins_nothing():
+    """Squares would follow it; a race begins with a bounded pull."""
+    X, y, X_hidden, truth = draw((60, 50, 40), 3, 20_000, 0.1, 20)
+    y[1] = 1000.0  # which is not held out
+    with warnings.catch_warnings(action="ignore"):
+        model = CPCompletion(shape=(60, 50, 40), random_state=0).fit(X, y)
+    assert error(model, X_hidden, truth) < 0.1
+
+
+def test_without_a_refit_all_training_cells_are_seen(monkeypatch):
+    monkeypatch.setattr(sampled, "_ENOUGH", 10_000)
+    monkeypatch.setattr(sampled, "_PER_ROOT", 2)
+    monkeypatch.setattr(sampled, "_PER_ROW", 10)
+    X, y, X_hidden, truth = draw((60,) * 3, 3, 90_000, 0.3, 20)
+    model = CPCompletion(shape=(60,) * 3, refit=False, random_state=0).fit(X, y)
+    assert error(model, X_hidden, truth) < 1.5 * 0.3 * np.sqrt(540 / 81_000)
+
+
+def test_a_warm_start_goes_on_from_what_has_grown(sparse):
+    X, y, *_ = sparse
+    model = CPCompletion(shape=(100,) * 3, random_state=0).fit(X, y)
+    before = model.predict(X)
+    model.set_params(warm_start=True, max_iter=3)
+    with warnings.catch_warnings(action="ignore"):
+        again = model.fit(X, y).predict(X)
+    assert np.abs(again - before).max() < 0.1 * np.abs(before).max()
+
+
+def test_callbacks_see_the_terms_of_the_moment():
+    """The scores of the last ticks are near that of the fit."""
+    X, y, *_ = draw((60, 50, 40), 2, 20_000, 0.1, 20)
+    y = y + 3 * np.sin(1 + X[:, 0])
+    monitor = callback.ScoringMonitor(scoring="r2")
+    model = CPCompletion(shape=(60, 50, 40), offset="additive", random_state=0)
+    model.set_callbacks(monitor).fit(X, y)
+    final, *live = [row["r2"] for row in monitor.get_logs().data if "r2" in row]
+    assert abs(live[-1] - final) < 0.002
+
+
+def test_a_few_cells_seen_a_million_times_are_few():
+    """They are numbered all the same, and nothing is held out."""
+    cell = np.random.default_rng(20).integers(0, 10, 2**20 + 5)
+    y = cell + 0.1 * np.random.default_rng(21).standard_normal(len(cell))
+    with warnings.catch_warnings(action="ignore"):
+        model = CPCompletion(n_init=1, max_iter=100, random_state=0)
+        model.fit(np.column_stack([cell, cell]), y)
+    assert model.validation_score_ is None
+    assert_allclose(model.predict([[k, k] for k in range(10)]), range(10), atol=0.5)
 
 
 def test_weights_of_zero_are_absent(sparse):
