@@ -61,6 +61,14 @@ def fit_offset(observations, kind, scale, tol=None):
     return Offset(float(unit * level), tuple(unit * term for term in terms), rms)
 
 
+def level_share(observations):
+    """Return the share of the squares of the values that their mean holds."""
+    unit = np.abs(observations.values).max() or 1.0
+    values, weights = observations.values / unit, observations.weights
+    square = np.average(values**2, weights=weights)
+    return float(np.average(values, weights=weights) ** 2 / square) if square > 0 else 0.0
+
+
 def kurtosis(observations):
     """Return the fourth central moment over the squared second; 0 where all values are equal."""
     values, weights = observations.values, observations.weights

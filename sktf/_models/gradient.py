@@ -2,7 +2,6 @@
 
 import warnings
 from abc import abstractmethod
-from math import prod
 from typing import Self
 
 import numpy as np
@@ -12,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sktf._cells.frame import fit_frame
 from sktf._cells.identifiability import warn_empty_fibers, warn_of_cells
-from sktf._cells.offset import Offset, kurtosis
+from sktf._cells.offset import Offset
 from sktf._cells.sorting import cell_numbers, drawn_cells
 from sktf._cells.validation import (
     check_clip,
@@ -24,11 +23,11 @@ from sktf._descent.recording import to_frame
 from sktf._descent.threads import one_blas_thread
 from sktf._docs import documented
 from sktf._models.fitting import Fitting
+from sktf._models.growth_choice import make_fitting
 from sktf._models.honesty import warn_cap_binds, warn_nothing_learned
 from sktf._models.offset_choice import best_offset
 from sktf._models.parameters import DescentParameters
 from sktf._models.rows import drawn_to_mean
-from sktf._models.sampled import SampledFitting
 from sktf._models.sklearn_types import CallbackSupportMixin, checks_parameters
 from sktf._objective.components import component_norms, product_singular_values
 from sktf._objective.devices import check_device
@@ -37,12 +36,6 @@ from sktf._objective.measurements import SensingObjective, check_measurements, f
 
 # early_stopping="auto" holds cells out from this many distinct observed cells on.
 _ENOUGH_TO_HOLD_OUT = 100
-# Components grow a few at a time where so many cells are trained on. So they do of fewer, down to
-# ``_FEW``, where these are a small share of a tensor, or a deep model has so many parameters.
-_MANY, _FEW, _SPARSE, _LONG = 15_000, 500, 0.06, 100_000
-# Values of a larger kurtosis have single cells that outweigh all others: what grows and is polished
-# by squares would follow them, while a race begins with a bounded pull.
-_HEAVY = 300
 # Held-out cells there are at most, and cells from which on these are drawn without a number each.
 _MOST_HELD_OUT, _TOO_MANY_TO_NUMBER, _FIRST_ROWS = 200_000, 2**20, 2**12
 _NOT_MOVED = (
@@ -62,8 +55,8 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
     trace_: dict[str, np.ndarray]
     converged_: bool
 
-    # Whether components may grow a few at a time, on samples of the cells.
-    _grows = False
+    # Whether components may grow a few at a time, and so from starts of positive mean.
+    _grows, _starts_positive = False, False
 
     @abstractmethod
     def _factorization(self, sizes, n_cells):
@@ -97,7 +90,8 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         given = self._given_held_out(X_val, y_val, frame)
         training, held_out = self._hold_out(observations, given, frame, rng)
         told = {"seen": observations.bounds(), "data": {"X": X, "y": y}}
-        fitting = self._fitting(self._judged(frame, training, held_out), training, held_out, told)
+        frame = self._judged(frame, training, held_out)
+        fitting = make_fitting(self, frame, training, held_out, told)
         del training  # the refit needs the room
         warn_of_cells(observations, frame, 3)
         refits = self.refit and held_out is not None and given is None
@@ -105,29 +99,6 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         self._set_fitted(fitting, run)
         self._warn_of_fit(fitting, observations, single_cells=given is None)
         return self
-
-    def _fitting(self, frame, training, held_out, told):
-        """Return the fitting of the cells: by samples, where they are many."""
-        enough = len(training.values) >= _MANY or self._random_starts_fail(frame, training)
-        grows = len(frame.sizes) > 1 and enough and self._may_grow(held_out)
-        if grows and len(training.values) <= _TOO_MANY_TO_NUMBER:
-            grows = max(map(kurtosis, (training, held_out))) <= _HEAVY
-        return (SampledFitting if grows else Fitting)(self, frame, training, held_out, **told)
-
-    def _random_starts_fail(self, frame, training):
-        """Whether cells are so sparse that large ones capture a random start, or it takes long."""
-        sizes, n_cells = frame.sizes, len(training.values)
-        sparse = len(sizes) > 2 and n_cells < _SPARSE * prod(map(float, sizes))
-        model = self._factorization(sizes, n_cells)
-        long = not model.theta_is_factors and model.n_parameters > _LONG
-        return n_cells >= _FEW and (sparse or long)
-
-    def _may_grow(self, held_out):
-        """Whether nothing asks for one plain descent, and cells are held out."""
-        plain = (self.warm_start, self.measures, self.record_every, self.learning_rate)
-        names = (self.loss, self.step) == ("auto", "adaptive")
-        usual = self._grows and self._is_auto() and names and not any(plain)
-        return usual and self._prunes(held_out is not None)
 
     def _descend(self, fitting, rng, everything=None):
         """Return the fitting of the best offset and its best run, after a descent on everything."""

@@ -1,0 +1,56 @@
+"""Which fits race from random starts, and of which components grow a few at a time."""
+
+from math import prod
+
+from sktf._cells.offset import kurtosis, level_share
+from sktf._models.fitting import Fitting
+from sktf._models.sampled import SampledFitting
+
+# Components grow where so many cells are trained on, and of fewer, down to ``_FEW``, where these
+# are a small share of a tensor or a deep model has so many parameters.
+_MANY, _FEW, _SPARSE, _LONG = 15_000, 500, 0.06, 100_000
+# Of more cells a race would take too long, whatever the values are.
+_TOO_MANY = 2**20
+# Values of a larger kurtosis have single cells that outweigh all others: what grows and is polished
+# by squares would follow them, while a race begins with a bounded pull.
+_HEAVY = 300
+# A level that holds a larger share of the squares asks for starts of positive mean.
+_LEVEL = 0.25
+
+
+def make_fitting(estimator, frame, training, held_out, told):
+    """Return the call of fit that suits the cells."""
+    grows = (
+        len(frame.sizes) > 1
+        and _may_grow(estimator, held_out)
+        and _are_many_or_sparse(estimator, frame, training)
+        and _are_tame(estimator, frame, training, held_out)
+    )
+    return (SampledFitting if grows else Fitting)(estimator, frame, training, held_out, **told)
+
+
+def _may_grow(estimator, held_out):
+    """Whether nothing asks for one plain descent, and cells are held out."""
+    plain = (estimator.warm_start, estimator.measures, estimator.record_every)
+    names = (estimator.loss, estimator.step, estimator.learning_rate) == ("auto", "adaptive", None)
+    usual = estimator._grows and estimator._is_auto() and names and not any(plain)
+    return usual and estimator._prunes(held_out is not None)
+
+
+def _are_many_or_sparse(estimator, frame, training):
+    """Whether a race takes long, or large cells capture its random starts."""
+    sizes, n_cells = frame.sizes, len(training.values)
+    if n_cells >= _MANY or n_cells < _FEW:
+        return n_cells >= _MANY
+    model = estimator._factorization(sizes, n_cells)
+    sparse = len(sizes) > 2 and n_cells < _SPARSE * prod(map(float, sizes))
+    return sparse or (not model.theta_is_factors and model.n_parameters > _LONG)
+
+
+def _are_tame(estimator, frame, training, held_out):
+    """Whether squares, and starts inside subspaces, will do for these values."""
+    if len(frame.sizes) > 2 and not estimator._starts_positive and level_share(training) > _LEVEL:
+        return False
+    if len(training.values) > _TOO_MANY:
+        return True
+    return max(map(kurtosis, (training, held_out))) <= _HEAVY
