@@ -284,3 +284,12 @@ def test_verbose_tells_of_every_start(sparse, capsys):
     told = capsys.readouterr().out
     assert "Start 1: held-out R^2" in told
     assert "Stopped on held-out cells" in told
+
+
+def test_a_vector_of_many_cells_is_one_plain_descent():
+    """It tells of no index by its other ones; held-out cells are given."""
+    rng = np.random.default_rng(20)
+    X = rng.integers(0, 300, (20_000, 1))
+    y = 2 + np.sin(X[:, 0])
+    model = CPCompletion(n_init=1, random_state=0).fit(X, y, X_val=X[:300], y_val=y[:300])
+    assert_allclose(model.predict(X), y, atol=0.05)
