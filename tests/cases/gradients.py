@@ -10,6 +10,7 @@ from sktf._cells.validation import Observations
 from sktf._models.cp import CPFactorization
 from sktf._models.deep_cp import DeepCPFactorization
 from sktf._models.deep_matrix import MatrixFactorization
+from sktf._models.narrow_deep_cp import NarrowDeepCPFactorization
 from sktf._objective.losses import ClippedSquare
 
 
@@ -47,6 +48,25 @@ def dense_deep_cp(shape, n_components, depth):
     return dense
 
 
+def dense_narrow_deep_cp(shape, n_components, depth, widths):
+    """The same where only the last matrix has as many rows as the mode."""
+
+    def dense(theta):
+        shapes = [
+            part
+            for d, h in zip(shape, widths, strict=True)
+            for part in ((h, n_components), (depth - 1, n_components, h, h), (n_components, d, h))
+        ]
+        blocks, factors = cut(theta, shapes), []
+        for vector, inner, last in zip(blocks[::3], blocks[1::3], blocks[2::3], strict=True):
+            for layer in (*inner, last):
+                vector = torch.einsum("rij,jr->ir", layer, vector)
+            factors.append(vector)
+        return outer_sum(factors)
+
+    return dense
+
+
 def dense_matrix(shape, widths):
     """``W_N ... W_1``."""
 
@@ -72,6 +92,12 @@ for _depth in (0, 1, 2):
         (4, 3, 5),
         DeepCPFactorization((4, 3, 5), 3, _depth),
         dense_deep_cp((4, 3, 5), 3, _depth),
+    )
+for _depth in (1, 2, 3):
+    CASES[f"narrow deep cp {_depth}"] = (
+        (4, 3, 5),
+        NarrowDeepCPFactorization((4, 3, 5), 3, _depth, [2, 3, 1]),
+        dense_narrow_deep_cp((4, 3, 5), 3, _depth, [2, 3, 1]),
     )
 for _widths in ([], [4], [4, 4], [4, 4, 4], [2, 7], [6, 3, 5]):
     CASES[f"matrix {_widths}"] = (

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.exceptions import ConvergenceWarning
 
 from sktf import CPCompletion
-from sktf._cells.offset import Offset, fit_offset
+from sktf._cells.offset import Offset, fit_offset, kurtosis, level_share
 from sktf._cells.validation import Observations
 from sktf.datasets import make_low_rank, make_ratings, sample_entries
 
@@ -202,3 +203,17 @@ def test_unknown_indices_contribute_nothing():
     known = np.array([[True, True], [True, False], [False, True], [False, False]])
     np.testing.assert_allclose(offset.at(coords, known), [12.3, 12.0, 10.3, 10.0], rtol=1e-15)
     np.testing.assert_allclose(offset.at(coords[:1]), [12.3], rtol=1e-15)
+
+
+@pytest.mark.parametrize("unit", [1.0, 2.0**500, 2.0**-500])
+def test_moments_of_values(unit):
+    """Against SciPy, in units whose fourth powers over- or underflow."""
+    values = np.random.default_rng(0).standard_t(5, 1000) + 2
+    cells = Observations(np.zeros((1000, 1), int), unit * values, np.ones(1000), (1,))
+    assert kurtosis(cells) == pytest.approx(stats.kurtosis(values, fisher=False))
+    assert level_share(cells) == pytest.approx(values.mean() ** 2 / np.mean(values**2))
+
+
+def test_equal_values_have_no_moments():
+    cells = Observations(np.zeros((4, 1), int), np.zeros(4), np.ones(4), (1,))
+    assert kurtosis(cells) == 0 and level_share(cells) == 0

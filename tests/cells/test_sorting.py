@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 
 from sktf._cells import sorting
+from sktf._cells.sorting import count_distinct, drawn_cells
 
 
 @pytest.mark.parametrize("sizes", [(1,), (7,), (5, 4), (3, 2, 50), (2, 3, 2, 3, 2)])
@@ -31,3 +33,29 @@ def test_sort_pass_equals_its_twin():
     placed = sorting.sort_pass(keys, 9, sequence)
     assert placed.dtype == sequence.dtype
     np.testing.assert_array_equal(placed, expected)
+
+
+@pytest.mark.parametrize("n_possible", [50, 10**6])
+def test_distinct_rows_are_counted(n_possible):
+    """Ticked off where all possible rows are few, else numbered; against np.unique."""
+    shape = (5, n_possible // 5)
+    table = np.random.default_rng(0).integers(0, shape, (400, 2)).astype(np.int32)
+    assert count_distinct(table, shape) == len(np.unique(table, axis=0))
+    assert count_distinct(table[:0], shape) == 0
+
+
+def test_rows_are_drawn_cell_by_cell():
+    """Equal rows together, each cell with its probability: 4 deviations of a binomial count."""
+    rng = np.random.default_rng(0)
+    table = rng.integers(0, 1000, (60_000, 3)).astype(np.int32)
+    rows = np.concatenate([table, table[::-1]])
+    drawn = drawn_cells(rows, 0.1, np.random.RandomState(0))
+    assert_array_equal(drawn[:60_000], drawn[60_000:][::-1])
+    assert abs(drawn[:60_000].sum() - 6000) < 4 * np.sqrt(60_000 * 0.1 * 0.9)
+    # No index is drawn more than others: counts of 60 or so of each of 1,000, 5 deviations.
+    for column in table.T:
+        counts = np.bincount(column[drawn[:60_000]], minlength=1000)
+        expected = 0.1 * np.bincount(column, minlength=1000)
+        assert (np.abs(counts - expected) < 5 * np.sqrt(expected) + 1).all()
+    again = drawn_cells(rows, 0.1, np.random.RandomState(1))
+    assert 0.5 < (again & drawn).sum() / (0.01 * len(rows)) < 1.5

@@ -264,18 +264,34 @@ def interrupt():
     raise KeyboardInterrupt
 
 
-def stop():
-    return True
-
-
-@pytest.mark.parametrize("share", [0.7, 0.95])
-def test_ctrl_c_keeps_what_has_grown(sparse, share):
+@pytest.mark.parametrize("number", [1, 2])
+def test_ctrl_c_keeps_what_has_grown(monkeypatch, sparse, number):
+    """In the first growth that is nothing, and nothing is fitted; in the second it is the first."""
     X, y, *_ = sparse
-    model = CPCompletion(shape=(100,) * 3, random_state=0)
-    model.set_callbacks(AtTick(int(100 * share), interrupt))
+    calls, original = [], growth.GrowingRun._fresh
+
+    def fresh(self, kind, progress):
+        calls.append(kind)
+        return interrupt() if len(calls) == number else original(self, kind, progress)
+
+    monkeypatch.setattr(growth.GrowingRun, "_fresh", fresh)
+    model = CPCompletion(shape=(100,) * 3, n_init=1, random_state=0)
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, y)
-    assert not hasattr(model, "factors_") or np.isfinite(model.predict(X)).all()
+    if number == 1:
+        assert not hasattr(model, "factors_")
+    else:
+        assert not model.converged_
+        assert error(model, X, y) < 0.9
+
+
+def test_ctrl_c_at_a_tick_ends_the_fit(sparse):
+    X, y, *_ = sparse
+    stop = AtTick(40, interrupt)
+    model = CPCompletion(shape=(100,) * 3, random_state=0).set_callbacks(stop)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, y)
+    assert stop.n_ticks == 40 and stop.n_teardowns == 1
 
 
 def test_verbose_tells_of_every_start(sparse, capsys):

@@ -54,7 +54,7 @@ def test_rows_are_weighted_least_squares(mode):
     cells, factors = draw(shape, 300, 3, weighted=True)
     others = [factor for n, factor in enumerate(factors) if n != mode]
 
-    def solve(rows, grams, moments):
+    def solve(grams, moments):
         kept = np.einsum("irr->i", grams) > 0
         solved = np.zeros(moments.shape)
         solved[kept] = np.linalg.solve(grams[kept], moments[kept][..., None])[..., 0]
@@ -78,7 +78,7 @@ def test_the_same_bits_for_any_number_of_threads(monkeypatch):
     by_row, found = CellsByRow.of(cells, 0), []
     for n_threads in (1, 2, 5):
         monkeypatch.setattr(module.numba_config, "NUMBA_NUM_THREADS", n_threads)
-        found.append(solve_rows(by_row, factors[1:], lambda rows, grams, moments: moments.copy()))
+        found.append(solve_rows(by_row, factors[1:], lambda grams, moments: moments.copy()))
     assert_array_equal(found[0], found[1])
     assert_array_equal(found[0], found[2])
 
