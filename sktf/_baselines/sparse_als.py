@@ -58,7 +58,7 @@ def sparse_als(cells, rank, start, rng, max_iter, tol, keep):
     return factors, max_iter, False
 
 
-def _least_squares(rows, grams, moments):
+def _least_squares(grams, moments):
     """Return the solutions of blocks of normal equations; a row without cells stays 0."""
     ridge = _RIDGE * np.maximum(np.trace(grams, axis1=1, axis2=2), 1)
     grams = grams + ridge[:, None, None] * np.eye(grams.shape[1])

@@ -34,8 +34,6 @@ _TOLD = 20_000
 _SIGNIFICANT = 2
 # A model is better that leaves less than this share of the error before it.
 _BETTER = 1 - 1e-3
-
-
 # Of a runner-up this much worse than the best, the mean of both is tried.
 _COMPARABLE = 1.5
 # Two runs agree where the error of one is at most so many times that of the other.
@@ -47,10 +45,10 @@ class Growth(NamedTuple):
 
     ``cells`` and ``looked_at`` are the observations to fit and those held out; ``empty`` is the
     ``Model`` without components, ``most`` how many there may be, and ``capped`` whether the user
-    says so. A sample of ``enough`` cells
-    shows all that counts, if it shows anything. At most ``widest`` components start at
-    once, ``start(kind, n_components, cells, rng)`` returns a factorization and a small theta, and
-    ``make(factorization, cells)`` an objective of the first of the ``losses``.
+    says so. A sample of ``enough`` cells shows all that counts, if it shows anything. ``widest``
+    components start at once from positive mean; ``start(kind, n_components, cells, rng)`` returns a
+    factorization and a small theta, and ``make(factorization, cells)`` an objective of the first
+    of the ``losses``.
     """
 
     cells: Any
@@ -156,7 +154,7 @@ class GrowingRun(Run):
 
     def end(self, cells, n_sweeps):
         """Record the loss on cells after last sweeps, each an iteration."""
-        self.loss = self.theta.error(_some(cells))
+        self.loss = self.theta.error(_thinned(cells))
         self.recorder.end_stage(Result(self.theta, self.loss, n_sweeps, 0.0, ""))
 
     def _draw(self, size):
@@ -174,7 +172,7 @@ class GrowingRun(Run):
         error = model.error(self._growth.looked_at)
         self.theta, self.loss, self.score = model, error, error
         if self._sample is not None:
-            self.loss = model.error(_some(self._sample))
+            self.loss = model.error(_thinned(self._sample))
         result = Result(model, self.loss, n_iter, time, "")
         self.recorder.end_stage(result, validation_loss=error)
 
@@ -287,7 +285,7 @@ def agree(runs):
     return best.theta.n_components > 0 and second.score <= _AGREE * best.score
 
 
-def _some(cells):
+def _thinned(cells):
     """Return some of the cells, in even steps, to tell the training loss by."""
     return cells.take(slice(None, None, max(1, len(cells.values) // _TOLD)))
 

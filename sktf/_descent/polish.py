@@ -27,7 +27,7 @@ _WEAK, _ROUGH_SWEEPS = 1 / 3, 8
 # Relative to the trace of a matrix, what keeps it invertible.
 _RIDGE = 1e-9
 # Fewer components are polished where they leave at most so many times the squares, in so many
-# sweeps.
+# sweeps, until so many numbers of them in a row are no better.
 _WITHIN_REACH, _GLANCE, _BEYOND = 1.5, 3, 3
 
 
@@ -185,20 +185,21 @@ class Polish:
 
     def prune(self, model, penalty):
         """Return the model with the fewest components that held-out cells find as good as any."""
-        tried, since = [model], 0
+        tried, since, least = [model], 0, np.inf
+        bound = _WITHIN_REACH * model.error(self._held_out)
         for factors in compressions(model.factors):
             few = model._replace(factors=factors)
             if few.n_components >= model.n_components or since == _BEYOND:
                 break
-            if few.error(self._held_out) <= _WITHIN_REACH * tried[0].error(self._held_out):
+            if few.error(self._held_out) <= bound:
                 few, error = self.settle(few, penalty, _GLANCE)
-                least = min(other.error(self._held_out) for other in tried[1:] or tried)
-                since = since + 1 if tried[1:] and error >= (1 - _LITTLE) * least else 0
+                since = since + 1 if error >= (1 - _LITTLE) * least else 0
+                least = min(least, error)
                 tried.append(few)
         squares = [few.squares(self._held_out) for few in tried]
-        least = min(squares, key=np.sum)
-        as_good_ = [few for few, its in zip(tried, squares, strict=True) if as_good(its, least)]
-        return min(as_good_, key=lambda few: few.n_components)
+        best = min(squares, key=np.sum)
+        suitable = [few for few, its in zip(tried, squares, strict=True) if as_good(its, best)]
+        return min(suitable, key=lambda few: few.n_components)
 
 
 def _read(factors, terms, n, mode):
@@ -219,7 +220,7 @@ def _ridge(penalty):
     n = len(penalty)
     diagonal = np.arange(n)
 
-    def solve(rows, grams, moments):
+    def solve(grams, moments):
         right = moments[:, :n] - grams[:, :n, n:].sum(axis=2)
         matrices = grams[:, :n, :n].astype(np.float64)
         trace = np.trace(matrices, axis1=1, axis2=2)

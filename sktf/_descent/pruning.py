@@ -35,18 +35,18 @@ class Pruning:
     """
 
     def __init__(self, factorization, objective, largest):
-        self.factorization, self._objective = factorization, objective
+        self._factorization, self._objective = factorization, objective
         self._limit = _TOO_LARGE * largest
 
     def factors(self, theta):
         """Return the factors of theta (NumPy, float64: a mean has parallel components)."""
-        factors, _ = self.factorization.forward(self._objective.to_numpy(theta))
+        factors, _ = self._factorization.forward(self._objective.to_numpy(theta))
         return [factor.astype(np.float64) for factor in factors]
 
     def candidates(self, thetas):
         """Yield factors of 1, 2, ... components that approach the mean of the models."""
         mean = mean_factors(agreeing([self.factors(theta) for theta in thetas]))
-        return islice(compressions(mean), self.factorization.most_components)
+        return islice(compressions(mean), self._factorization.most_components)
 
     def distrust(self, factors):
         """Return a factor on held-out errors, above 1 for entries far too large.
@@ -58,7 +58,7 @@ class Pruning:
 
     def theta(self, factors):
         """Return the theta of given factors."""
-        return self._objective.from_numpy(self.factorization.embed(factors))
+        return self._objective.from_numpy(self._factorization.embed(factors))
 
 
 def agreeing(models):

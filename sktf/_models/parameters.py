@@ -117,9 +117,11 @@ class DescentParameters(BaseCompletion):
     ----------
     {rank_ ... feature_names_in_}
     n_iter_ : int
-        Iterations of the start that was kept, over all stages.
+        Iterations of the start that was kept, over all stages; where components grow, each time
+        that a model is polished counts as one, and each sweep over all cells.
     loss_ : float
-        Training loss at the end, on the scaled data.
+        Training loss at the end, on the scaled data; where components grow, by 40,000
+        of the cells at most.
     validation_score_ : float or None
         R^2 of y on the held-out cells, before the last fit on all of them; None without. It
         flatters, since the same cells chose start, components and end.

@@ -29,7 +29,7 @@ _CLEAR = 0.1
 _PER_TERM = 20
 # Sweeps on all cells.
 _LAST_SWEEPS = 2
-# Steps of a run that progress is told in hundredths of.
+# Steps of a run at which its progress counts as whole.
 _MANY_STEPS = 1000
 
 
@@ -163,7 +163,7 @@ class SampledFitting(Fitting):
         return Model([np.zeros((size, 0)) for size in self.frame.sizes], terms)
 
     def _measure(self, model):
-        return self.estimator._measures(self.frame.factors(_some(model.factors)))
+        return self.estimator._measures(self.frame.factors(_at_least_one(model.factors)))
 
     def _take_terms(self, model):
         """Take the additive terms of a model as those of the offset, if they are fitted jointly."""
@@ -184,7 +184,7 @@ class SampledFitting(Fitting):
         """Return the theta of a model; the factorization is as wide as it, unless the user says."""
         if self.estimator._most_components() is None:
             self.factorization = self.factorization.narrowed(max(1, model.n_components))
-        return self.factorization.embed(_some(model.factors))
+        return self.factorization.embed(_at_least_one(model.factors))
 
     def trace(self, run):
         return run.recorder.trace()
@@ -196,7 +196,7 @@ class SampledFitting(Fitting):
         return attributes
 
     def _standard(self, run):
-        return _some(run.theta.factors)
+        return _at_least_one(run.theta.factors)
 
     def last_fit(self, run):
         """Polish on all cells that may be trained on, if only a sample of them has been."""
@@ -223,6 +223,6 @@ class SampledFitting(Fitting):
         run.end(cells, _LAST_SWEEPS)
 
 
-def _some(factors):
+def _at_least_one(factors):
     """Return factors, or a component of zeros if they have none."""
     return factors if factors[0].shape[1] else [np.zeros((len(f), 1)) for f in factors]

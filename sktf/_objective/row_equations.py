@@ -142,8 +142,8 @@ def solve_rows(cells, others, solve):
     others : list of ndarray of shape (n_rows, R)
         The other factors; of a vector, one row of ones.
     solve : callable
-        ``(rows, grams, moments) -> solutions``: a slice of rows, their matrices (rows, R, R) and
-        right sides (rows, R); whatever shape a solution has.
+        ``(grams, moments) -> solutions`` of a block of rows: matrices (rows, R, R) and right
+        sides (rows, R); whatever length a solution has.
     """
     n_columns, n_rows = others[0].shape[1], len(cells.edges) - 1
     stacked = whole_lines(1, sum(map(len, others)), n_columns, others[0].dtype)[0]
@@ -160,7 +160,7 @@ def solve_rows(cells, others, solve):
             moments, grams = memory[:n], memory[per_block : per_block + n * n_columns]
             row_equations(rows.start, rows.stop, *cells, stacked, grams, moments)
             matrices = grams.reshape(n, n_columns, width)[:, :, :n_columns]
-            solved[rows.start] = solve(rows, matrices, moments[:, :n_columns])
+            solved[rows.start] = solve(matrices, moments[:, :n_columns])
 
     n_threads = min(numba_config.NUMBA_NUM_THREADS, -(-n_rows // per_block))
     with ThreadPoolExecutor(n_threads) as pool:
