@@ -105,9 +105,10 @@ class CPCompletion(GradientDescentCompletion):
     seen, components grow a few at a time from small starts inside the leading subspaces of a sample
     of the cells [2]_, and are polished on all cells by ridge regressions of the rows of each
     factor, which minimize ``sum_e w_e (y_e - T_e)^2 + penalty * sum_n |factors[n]|^2``; held-out
-    cells choose the penalty. Otherwise, starts race and are averaged. Any of ``init``, ``loss``,
-    ``step``, ``learning_rate``, ``record_every``, ``measures`` and ``warm_start`` that is not the
-    default asks for plain descent on all cells.
+    cells choose the penalty. Otherwise, starts race and are averaged. Any of ``init``,
+    ``init_scale``, ``init_mean``, ``loss``, ``step``, ``learning_rate``, ``record_every``,
+    ``measures`` and ``warm_start`` that is not the default asks for descent on all cells, and so
+    does ``prune=False``.
 
     References
     ----------

@@ -31,9 +31,10 @@ def make_fitting(estimator, frame, training, held_out, told):
 
 def _may_grow(estimator, held_out):
     """Whether nothing asks for one plain descent, and cells are held out."""
-    plain = (estimator.warm_start, estimator.measures, estimator.record_every)
-    names = (estimator.loss, estimator.step, estimator.learning_rate) == ("auto", "adaptive", None)
-    usual = estimator._grows and estimator._is_auto() and names and not any(plain)
+    told = (estimator.init_scale, estimator.init_mean, estimator.learning_rate)
+    told += (estimator.record_every, estimator.measures, estimator.warm_start or None)
+    names = (estimator.loss, estimator.step) == ("auto", "adaptive") and estimator._is_auto()
+    usual = estimator._grows and names and all(parameter is None for parameter in told)
     return usual and estimator._prunes(held_out is not None)
 
 

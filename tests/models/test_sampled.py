@@ -148,7 +148,18 @@ def test_a_cap_that_binds_is_told(sparse):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"init": "gaussian"}, {"loss": "squared"}, {"step": "constant"}, {"warm_start": True}],
+    [
+        {"init": "gaussian"},
+        {"init_scale": 0.5},
+        {"init_mean": 0.3},
+        {"loss": "squared"},
+        {"step": "constant"},
+        {"learning_rate": 0.1},
+        {"record_every": 5},
+        {"measures": {"one": lambda factors: 1}},
+        {"prune": False},
+        {"warm_start": True},
+    ],
     ids=str,
 )
 def test_what_researchers_ask_for_is_one_plain_descent(monkeypatch, sparse, settings):
