@@ -1,5 +1,6 @@
 from . import datasets, dynamics, metrics, model_selection, plotting
 from ._averages.ensemble import CompletionEnsemble
+from ._averages.posterior import PosteriorCompletion
 from ._baselines.als import CPALSCompletion
 from ._baselines.nuclear import NuclearNormCompletion
 from ._cells.identifiability import CompletionWarning
@@ -20,6 +21,7 @@ __all__ = [
     "DeepTuckerCompletion",
     "HierarchicalCompletion",
     "NuclearNormCompletion",
+    "PosteriorCompletion",
     "datasets",
     "dynamics",
     "metrics",

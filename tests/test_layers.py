@@ -18,7 +18,7 @@ ARROWS = {
     "_objective": {"_compile", "_cells"},
     "_descent": {"_objective"},
     "_models": {"_docs", "_cells", "_objective", "_descent"},
-    "_averages": {"_docs", "_cells", "_models"},
+    "_averages": {"_docs", "_cells", "_objective", "_descent", "_models"},
     "_baselines": {"_docs", "_cells", "_objective", "_models"},
     "datasets": {"_docs", "_cells"},
     "metrics": {"_cells", "_objective", "_baselines", "datasets"},

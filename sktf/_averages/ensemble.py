@@ -1,12 +1,10 @@
 """Several fits of one estimator, averaged; their disagreement is the uncertainty."""
 
 import warnings
-from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import KW_ONLY, dataclass
 from itertools import chain
 from numbers import Integral
-from threading import current_thread, main_thread
 from typing import Self
 
 import numpy as np
@@ -16,6 +14,7 @@ from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
+from sktf._averages.telling import catching, tell_once
 from sktf._cells.identifiability import CompletionWarning
 from sktf._docs import documented
 from sktf._models.base import BaseCompletion
@@ -167,7 +166,7 @@ class CompletionEnsemble(VersionedPickle, MetaEstimatorMixin, RegressorMixin, Ba
         told = [()] * len(members)
         fits = [delayed(_fit)(number, member, data) for number, member in enumerate(members)]
         try:
-            with _catching() as caught:
+            with catching() as caught:
                 for number, member, messages in _in_any_order(self.n_jobs)(fits):
                     members[number], told[number] = member, messages
         except KeyboardInterrupt:
@@ -175,9 +174,7 @@ class CompletionEnsemble(VersionedPickle, MetaEstimatorMixin, RegressorMixin, Ba
             if reached:
                 self._set_fitted(reached)
             raise
-        found = chain((warning.message for warning in caught), *told)
-        for message in {(type(message), str(message)): message for message in found}.values():
-            warnings.warn(message, stacklevel=3)  # the caller of fit
+        tell_once(chain((warning.message for warning in caught), *told), 3)  # the caller of fit
         self._warn_of_ranks(self._set_fitted(members))
         return self
 
@@ -308,14 +305,8 @@ def _in_any_order(n_jobs):
 
 def _fit(number, member, data):
     """Fit a member; return it and its warnings, if this is the main thread of a process."""
-    with _catching() as caught:
+    with catching() as caught:
         return number, member.fit(**data), [warning.message for warning in caught]
-
-
-def _catching():
-    """Catch warnings, all of a process at once: not from one thread beside others."""
-    alone = current_thread() is main_thread()
-    return warnings.catch_warnings(record=True) if alone else nullcontext([])
 
 
 def _n_good(scores):

@@ -13,7 +13,7 @@ import numpy as np
 from sktf._descent.pruning import compressions, mean_factors
 from sktf._descent.race import as_good
 from sktf._objective.components import sum_of_products
-from sktf._objective.row_equations import CellsByRow, solve_rows
+from sktf._objective.row_equations import CellsByRow, others_of, solve_rows
 
 # A sweep that changes the held-out error by a smaller share is the last one, of so many at most.
 _LITTLE, _SWEEPS = 1e-3, 30
@@ -138,7 +138,7 @@ class Polish:
         factors, terms = list(model.factors), list(model.terms)
         n = model.n_components
         for mode, cells in enumerate(self._modes):
-            others = [_read(factors, terms, m, mode) for m in range(len(factors)) if m != mode]
+            others = others_of(factors, terms, mode)
             weights = [penalty.factors] * n + [*penalty.terms[mode : mode + 1]]
             solved = solve_rows(cells, others, _ridge(np.array(weights)))
             factors[mode] = solved[:, :n]
@@ -200,19 +200,6 @@ class Polish:
         best = min(squares, key=np.sum)
         suitable = [few for few, its in zip(tried, squares, strict=True) if as_good(its, best)]
         return min(suitable, key=lambda few: few.n_components)
-
-
-def _read(factors, terms, n, mode):
-    """Return what mode ``mode`` reads of another: a factor, and beside it ones and its term.
-
-    The column that the term of ``mode`` is read with comes first, those of the others after it.
-    """
-    if not terms:
-        return factors[n]
-    ones = np.ones((len(factors[n]), len(terms)))
-    ones[:, n] = terms[n]
-    order = [mode, *(m for m in range(len(terms)) if m != mode)]
-    return np.hstack([factors[n], ones[:, order]])
 
 
 def _ridge(penalty):

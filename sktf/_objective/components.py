@@ -6,8 +6,8 @@ from math import prod
 
 import numpy as np
 
-# Numbers held at once while products of factor rows are formed.
-_CHUNK = 2**22
+# Numbers held at once while products of factor rows are formed: a cache holds them.
+_CHUNK = 2**16
 # Cells, drawn at random, at which entries are looked at.
 _N_CELLS = 4096
 # Two components whose unit tensors have a larger |inner product| are one component.

@@ -132,7 +132,24 @@ def row_equations_numpy(first, stop, edges, others, values, weights, F, grams, m
         grams[at * n_columns : (at + 1) * n_columns] = weighted.T[:n_columns] @ products
 
 
-def solve_rows(cells, others, solve):
+def others_of(factors, terms, mode):
+    """Return what a mode reads of the other factors, and of additive terms of all modes or none.
+
+    After the components comes a column of ones, which the term of the mode is read with, and then
+    a column for the term of each other mode.
+    """
+    others = [n for n in range(len(factors)) if n != mode]
+    if not terms:
+        return [factors[n] for n in others]
+    order, read = [mode, *others], []
+    for n in others:
+        ones = np.ones((len(factors[n]), len(terms)))
+        ones[:, n] = terms[n]
+        read.append(np.hstack([factors[n], ones[:, order]]))
+    return read or [np.ones((1, factors[0].shape[1] + 1))]
+
+
+def solve_rows(cells, others, solve, each=()):
     """Return a row for every row of a mode, from its normal equations.
 
     Parameters
@@ -142,8 +159,10 @@ def solve_rows(cells, others, solve):
     others : list of ndarray of shape (n_rows, R)
         The other factors; of a vector, one row of ones.
     solve : callable
-        ``(grams, moments) -> solutions`` of a block of rows: matrices (rows, R, R) and right
-        sides (rows, R); whatever length a solution has.
+        ``(grams, moments, *each) -> solutions`` of a block of rows: matrices (rows, R, R) and
+        right sides (rows, R); whatever length a solution has.
+    each : sequence of ndarray of shape (n_rows, ...)
+        Of each, ``solve`` is given what belongs to its block.
     """
     n_columns, n_rows = others[0].shape[1], len(cells.edges) - 1
     stacked = whole_lines(1, sum(map(len, others)), n_columns, others[0].dtype)[0]
@@ -160,7 +179,8 @@ def solve_rows(cells, others, solve):
             moments, grams = memory[:n], memory[per_block : per_block + n * n_columns]
             row_equations(rows.start, rows.stop, *cells, stacked, grams, moments)
             matrices = grams.reshape(n, n_columns, width)[:, :, :n_columns]
-            solved[rows.start] = solve(matrices, moments[:, :n_columns])
+            of_these = [array[rows] for array in each]
+            solved[rows.start] = solve(matrices, moments[:, :n_columns], *of_these)
 
     n_threads = min(numba_config.NUMBA_NUM_THREADS, -(-n_rows // per_block))
     with ThreadPoolExecutor(n_threads) as pool:

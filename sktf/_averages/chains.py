@@ -1,0 +1,57 @@
+"""Chains on their way: where each begins, and the draws it keeps."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.utils.parallel import Parallel
+
+from sktf._averages.gibbs import State
+from sktf._averages.posterior_choice import Choice
+from sktf._averages.posterior_space import Space
+
+# Sweeps from one draw that is kept to the next.
+_APART = 4
+
+
+class Chain(NamedTuple):
+    """A chain on its way: the draws it keeps, and where it is, None before its first sweep."""
+
+    seed: int
+    kept: tuple | list = ()
+    state: State | None = None
+
+
+class Begun(NamedTuple):
+    """Where chains begin, what held-out cells have chosen, and the chains."""
+
+    space: Space
+    model: Any
+    choice: Choice
+    chains: list
+
+
+def in_order(n_jobs):
+    """Return a Parallel that yields results one by one, or all at the end where it cannot."""
+    try:
+        return Parallel(n_jobs=n_jobs, return_as="generator")
+    except ValueError:  # joblib's "multiprocessing", for one
+        return Parallel(n_jobs=n_jobs)
+
+
+def run_chain(begun, sampler, n_warmup, n_samples, number, chain):
+    """Return a chain with so many draws, or those before Ctrl-C, and whether it has them all."""
+    kept, state = list(chain.kept), chain.state
+    try:
+        if state is None:
+            begins, rng = begun.choice.begins, np.random.RandomState(chain.seed)
+            kind, n_components = begins[number % len(begins)], begun.choice.n_components
+            state = sampler.begin(*begun.space.begin(kind, begun.model, n_components, rng), rng)
+            for _ in range(n_warmup):
+                state = sampler.sweep(state)
+        while len(kept) < n_samples:
+            for _ in range(_APART):
+                state = sampler.sweep(state)
+            kept.append(state.in_single_precision())
+    except KeyboardInterrupt:
+        return chain._replace(kept=kept), False
+    return chain._replace(state=state, kept=kept), True

@@ -1,0 +1,131 @@
+r"""Gibbs sampling of a CP model with additive terms: every row of every factor drawn in turn.
+
+.. math:: y_e = \sum_r \prod_n F_n[i_n, r] + \sum_n b_n[i_n] + \varepsilon_e / \sqrt{w_e \alpha}
+
+with standard normal :math:`\varepsilon_e`. The row :math:`(F_n[i], b_n[i])` is a normal draw of
+mean :math:`\mu_n` and precision :math:`\Lambda_n`, which have a normal-Wishart distribution, as in
+R. Salakhutdinov and A. Mnih, "Bayesian probabilistic matrix factorization using Markov chain Monte
+Carlo", ICML 2008, and for tensors in L. Xiong et al., "Temporal collaborative filtering with
+Bayesian probabilistic tensor factorization", SDM 2010; :math:`\alpha` has a gamma distribution.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from sktf._objective.components import sum_of_products
+from sktf._objective.row_draws import draw_rows
+from sktf._objective.row_equations import CellsByRow, others_of, solve_rows
+
+
+class Prior(NamedTuple):
+    """What is believed of rows and noise before any cell is seen, of values of variance 1.
+
+    The mean of the rows counts as ``strength`` of them; their precision matrix of size d has
+    ``d + freedom`` degrees of freedom and the identity as scale; the precision of the noise is a
+    gamma draw of this ``shape`` and ``rate``.
+    """
+
+    strength: float = 1.0
+    freedom: float = 0.0
+    shape: float = 1e-3
+    rate: float = 1e-3
+
+    def of_rows(self, rows, rng):
+        """Return a draw of the precision matrix of rows, and of their mean."""
+        (n, d), mean = rows.shape, rows.mean(axis=0)
+        left = rows - mean
+        share = n * self.strength / (n + self.strength)
+        spread = np.eye(d) + left.T @ left + share * np.outer(mean, mean)
+        precision = wishart(spread, d + self.freedom + n, rng)
+        root = np.linalg.cholesky((n + self.strength) * precision)
+        step = solve_triangular(root, rng.standard_normal(d), lower=True, trans=1)
+        return precision, n / (n + self.strength) * mean + step
+
+    def of_noise(self, n_cells, squares, rng):
+        """Return a draw of the precision of noise that left so many squares at so many cells."""
+        return rng.gamma(self.shape + n_cells / 2, 1 / (self.rate + squares / 2))
+
+
+# What chains believe.
+VAGUE = Prior()
+
+
+def wishart(spread, freedom, rng):
+    """Return a Wishart draw whose scale is the inverse of ``spread`` (Bartlett 1933)."""
+    d = len(spread)
+    root = np.tril(rng.standard_normal((d, d)), -1)
+    root[np.diag_indices(d)] = np.sqrt(rng.chisquare(freedom - np.arange(d)))
+    half = solve_triangular(np.linalg.cholesky(spread), root, lower=True, trans=1)
+    return half @ half.T
+
+
+class State(NamedTuple):
+    """Where a chain is: factors, additive terms, the precision of the noise and what draws.
+
+    The last row of every mode has no cells: it is what an index without any may be.
+    """
+
+    factors: list
+    terms: list
+    precision: float
+    rng: Any
+
+    def at(self, coords):
+        """Return the predictions of cells."""
+        total = sum_of_products(self.factors, coords)
+        for mode, term in enumerate(self.terms):
+            total += term[coords[:, mode]]
+        return total
+
+    def in_single_precision(self):
+        """Return what predicts, in half of the memory."""
+        factors, terms = ([a.astype(np.float32) for a in part] for part in self[:2])
+        return State(factors, terms, self.precision, None)
+
+
+class Sampler:
+    """Draws states given cells.
+
+    Parameters
+    ----------
+    cells : Observations
+        Cells of a tensor with one row more in each mode, which has none; values of mean 0 and
+        variance 1. A weight is the precision of a value, in units of their mean.
+    prior : Prior
+        What is believed before.
+    """
+
+    def __init__(self, cells, prior=VAGUE):
+        self.cells, self._prior = cells, prior
+        self._modes = [CellsByRow.of(cells, mode) for mode in range(len(cells.shape))]
+        self._weights = cells.weights / cells.weights.mean()
+
+    def sweep(self, state):
+        """Return the state after all that is unknown has been drawn once."""
+        factors, terms, rng = list(state.factors), list(state.terms), state.rng
+        for mode, cells in enumerate(self._modes):
+            rows = np.column_stack([factors[mode], terms[mode]])
+            precision, mean = self._prior.of_rows(rows, rng)
+            noise, shift = rng.standard_normal(rows.shape), precision @ mean
+
+            def draw(grams, moments, noise, prior=(state.precision, precision, shift)):
+                drawn = np.empty_like(noise)
+                draw_rows(grams, moments, noise, *prior, drawn)
+                return drawn
+
+            others = others_of(factors, terms, mode)
+            rows = solve_rows(cells, others, draw, [noise])
+            factors[mode], terms[mode] = rows[:, :-1], rows[:, -1]
+        precision = self._prior.of_noise(*self._left(State(factors, terms, 0.0, rng)), rng)
+        return State(factors, terms, precision, rng)
+
+    def _left(self, state):
+        left = self.cells.values - state.at(self.cells.coords)
+        return len(left), self._weights @ left**2
+
+    def begin(self, factors, terms, rng):
+        """Return the state in which a chain begins: its noise is what factors and terms leave."""
+        state = State(factors, terms, 1.0, rng)
+        return state._replace(precision=self._prior.of_noise(*self._left(state), rng))

@@ -1,0 +1,349 @@
+"""Gibbs sampling from where gradient descent has ended: the mean of what the data leave open."""
+
+import warnings
+from dataclasses import KW_ONLY, dataclass
+from functools import partial, reduce
+from numbers import Integral
+from typing import Self
+from zlib import crc32
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils import check_random_state, get_tags
+from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.utils.parallel import delayed
+
+from sktf._averages.chains import Begun, Chain, in_order, run_chain
+from sktf._averages.draws import Draws
+from sktf._averages.posterior_choice import choose, split
+from sktf._averages.posterior_space import Space
+from sktf._averages.predictive import Predictive
+from sktf._averages.telling import catching, tell_once
+from sktf._cells.identifiability import CompletionWarning, warn_of_cells
+from sktf._cells.validation import check_held_out, check_observations
+from sktf._descent.threads import one_blas_thread
+from sktf._docs import documented
+from sktf._models.base import BaseCompletion
+from sktf._models.cp import CPCompletion
+from sktf._models.honesty import warn_nothing_learned
+from sktf._models.pickles import VersionedPickle
+from sktf._models.sklearn_types import (
+    BaseEstimator,
+    CallbackSupportMixin,
+    MetaEstimatorMixin,
+    RegressorMixin,
+    checks_parameters,
+)
+
+# Chains agree where the median of the split-R-hats of so many cells is at most so large.
+_AGREE, _LOOKED_AT = 1.1, 256
+
+
+@documented(BaseCompletion)
+@dataclass(eq=False, repr=False)
+class PosteriorCompletion(
+    VersionedPickle,
+    Predictive,
+    CallbackSupportMixin,
+    MetaEstimatorMixin,
+    RegressorMixin,
+    BaseEstimator,
+):
+    r"""Mean of Gibbs chains in the CP model, with the uncertainty of every prediction.
+
+    Gradient descent finds rank and basin. From there, and from small random factors, short chains
+    draw all factors from what the cells leave possible; their mean has less error than one
+    solution, and their spread says how far off it may be.
+
+    Parameters
+    ----------
+    estimator : estimator object, default=None
+        A completion estimator with one factor for each mode, such as ``CPCompletion``,
+        ``DeepCPCompletion`` or ``CPALSCompletion``. None: ``CPCompletion()``.
+    n_components : int, default=None
+        Number of components of the chains. None: held-out cells choose, from the rank that the
+        estimator finds up to 40, or twice the rank.
+    n_samples : int, default=25
+        Draws that each chain keeps, four sweeps apart.
+    n_warmup : int, default=20
+        Sweeps of each chain before its first draw.
+    n_chains : int, default=4
+        Number of chains.
+    n_jobs : int, default=None
+        Chains at a time, as in joblib. None: one after another, the rows of each on all cores.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from the chains of the fit before, on the same data, to a larger
+        ``n_samples``: the draws are those of one fit.
+    verbose : int, default=0
+        1: a line for each number of components that is tried, and for each chain.
+    random_state : int, RandomState instance or None, default=None
+        Draws held-out cells and chains, and the ``random_state`` of the estimator.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        The descent: fitted to all cells, or, where ``weight_`` is 1, to those not held out.
+    n_components_ : int
+        Number of components of the chains.
+    weight_ : float
+        Weight of the chains in what is predicted, beside that of the descent, chosen on held-out
+        cells; 1 unless these ask for the descent by two standard errors.
+    noise_std_ : float
+        Standard deviation of a value about its mean, that of the chains (root mean square).
+    r_hat_ : float
+        Median of the split-R-hats of the predictions of 256 cells drawn at random: near 1 where
+        the chains agree. NaN of a single chain, or of fewer than four draws a chain.
+    validation_score_ : float or None
+        R^2 on the held-out cells, of short chains on the others; None without held-out cells.
+    rank_ : int
+        That of ``estimator_``.
+    {shape_ ... feature_names_in_}
+
+    See Also
+    --------
+    CompletionEnsemble : Mean of several fits.
+
+    Notes
+    -----
+    .. math:: y_e = \mu + \sum_r \prod_n F_n[i_n, r] + \sum_n b_n[i_n]
+        + \varepsilon_e / \sqrt{w_e \alpha}
+
+    with standard normal :math:`\varepsilon_e` and weights :math:`w_e` of mean 1. On values of
+    variance 1, the rows :math:`(F_n[i], b_n[i])` of a mode are normal draws whose mean and
+    precision have a normal-Wishart prior (:math:`\beta_0 = 1`, :math:`\nu_0` the number of
+    columns, :math:`W_0 = I`), and :math:`\alpha` has a gamma prior (shape and rate .001), as in
+    [1]_ and, for tensors, in [2]_. A row is drawn from its normal equations; an index without
+    cells, from the distribution of its mode. Chains that have found different solutions are
+    averaged: the mean has less error than each, and their disagreement is part of the deviation.
+
+    References
+    ----------
+    .. [1] R. Salakhutdinov and A. Mnih, "Bayesian probabilistic matrix factorization using Markov
+       chain Monte Carlo", ICML 2008.
+    .. [2] L. Xiong, X. Chen, T.-K. Huang, J. Schneider and J. G. Carbonell, "Temporal
+       collaborative filtering with Bayesian probabilistic tensor factorization", SDM 2010.
+
+    Examples
+    --------
+    >>> from sktf import PosteriorCompletion
+    >>> from sktf.datasets import make_low_rank, sample_entries
+    >>> tensor, _ = make_low_rank((12, 12, 12), 2, random_state=0)
+    >>> X, y = sample_entries(tensor, 0.3, noise=0.1, random_state=0)
+    >>> model = PosteriorCompletion(random_state=0).fit(X, y)
+    >>> mean, std = model.predict(X[:2], return_std=True)
+    >>> low, high = model.predict_quantiles(X[:2], [0.05, 0.95])
+    >>> bool((low < mean).all() and (mean < high).all())
+    True
+    """
+
+    __module__ = "sktf"
+
+    estimator: BaseEstimator | None = None
+    _: KW_ONLY
+    n_components: int | None = None
+    n_samples: int = 25
+    n_warmup: int = 20
+    n_chains: int = 4
+    n_jobs: int | None = None
+    warm_start: bool = False
+    verbose: int = 0
+    random_state: int | np.random.RandomState | None = None
+
+    _parameter_constraints = {
+        "estimator": [HasMethods(["fit", "predict"]), None],
+        "n_components": [Interval(Integral, 1, None, closed="left"), None],
+        "n_samples": [Interval(Integral, 1, None, closed="left")],
+        "n_warmup": [Interval(Integral, 0, None, closed="left")],
+        "n_chains": [Interval(Integral, 1, None, closed="left")],
+        "n_jobs": [Integral, None],
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+    _doc_link_module = "sktf"
+    _doc_link_template = BaseCompletion._doc_link_template
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        inner = get_tags(self._inner())
+        tags.input_tags = inner.input_tags
+        tags.regressor_tags = inner.regressor_tags
+        return tags
+
+    __dask_tokenize__ = BaseCompletion.__dask_tokenize__
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "_draws")
+
+    def _inner(self):
+        return CPCompletion() if self.estimator is None else self.estimator
+
+    @checks_parameters(skip_nested=False)
+    def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None) -> Self:
+        """Fit the estimator to the observed cells, and draw chains from there.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_observed, n_modes)
+            Whole-number indices; a row names one cell. Cells absent from X are missing.
+        y : array-like of shape (n_observed,)
+            Their values. A cell may occur in several rows.
+        sample_weight : array-like of shape (n_observed,), default=None
+            Precisions of the values, relative to each other; a row of weight zero counts as
+            absent.
+        X_val, y_val : array-like, default=None
+            Held-out cells to choose by, in place of a share of X.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            On Ctrl-C. The draws made so far are kept; where there are none, it is as before.
+        ValueError
+            When the estimator has not one factor for each mode, when ``warm_start=True`` and the
+            draws are more than ``n_samples`` or of other data, or for what the estimator raises.
+        TypeError
+            When the estimator is a class, or a column of X holds labels or dates.
+        """
+        inner = self._checked_inner()
+        shape = inner.get_params().get("shape")
+        observations = check_observations(self, X, y, sample_weight, shape)
+        given = check_held_out(self, X_val, y_val, observations.shape)
+        root = self._init_callback_context(max_subtasks=self.n_chains)
+        root.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        begun = self._go_on(observations) or self._begin(inner, observations, given)
+        with one_blas_thread():
+            chains, stopped = self._drawn(begun, observations, root)
+        self._set_fitted(begun, chains, observations)
+        root.call_on_fit_task_end(estimator=self, X=X, y=y)
+        if stopped:
+            raise KeyboardInterrupt("The draws made so far are kept.")
+        self._warn(observations, begun)
+        return self
+
+    def _checked_inner(self):
+        inner = self._inner()
+        if isinstance(inner, type):
+            raise TypeError(f"estimator is the class {inner.__name__}; pass an instance of it.")
+        return inner
+
+    def _begin(self, inner, observations, given):
+        """Fit the estimator, and let held-out cells choose how the chains begin."""
+        rng = check_random_state(self.random_state)
+        training, held_out = (observations, given) if given else split(observations, rng)
+        say = print if self.verbose else lambda line: None
+        with catching() as caught:
+            model = _fit_inner(inner, training, held_out, rng)
+            with one_blas_thread():
+                how = self.n_components, rng, say
+                choice = choose(Space.of(training), model, training, held_out, *how)
+            if choice.weight < 1 and given is None:
+                model = _fit_inner(inner, observations, None, rng)
+        if choice.weight < 1:
+            tell_once((warning.message for warning in caught), 3)
+        seeds = rng.randint(np.iinfo(np.int32).max, size=self.n_chains)
+        return Begun(Space.of(observations), model, choice, [Chain(int(seed)) for seed in seeds])
+
+    def _go_on(self, observations):
+        """Return the chains of the fit before, to go on with; None without."""
+        if not (self.warm_start and hasattr(self, "_begun")):
+            return None
+        if _checksum(observations) != self._seen:
+            raise ValueError(
+                "warm_start=True goes on with the chains of other data; pass the X, y and "
+                "sample_weight of the fit before, or set warm_start=False."
+            )
+        chains = self._begun.chains
+        if len(chains) != self.n_chains or len(chains[0].kept) > self.n_samples:
+            raise ValueError(
+                f"warm_start=True goes on with {len(chains)} chains of {len(chains[0].kept)} "
+                f"draws; n_chains={self.n_chains} must be the same, and n_samples="
+                f"{self.n_samples} not less."
+            )
+        return self._begun
+
+    def _drawn(self, begun, observations, root):
+        """Return the chains with all their draws, or those made so far, and whether it is these."""
+        sampler, chains = begun.space.sampler(observations), list(begun.chains)
+        run = delayed(partial(run_chain, begun, sampler, self.n_warmup, self.n_samples))
+        runs = (run(number, chain) for number, chain in enumerate(chains))
+        interrupted = False
+        try:
+            for number, (chain, ended) in enumerate(in_order(self.n_jobs)(runs)):
+                chains[number], interrupted = chain, not ended
+                if self.verbose:
+                    print(f"Chain {number + 1} of {len(chains)}: {len(chain.kept)} draws")
+                task = root.subcontext(task_name="chain").call_on_fit_task_begin(estimator=self)
+                if interrupted or task.call_on_fit_task_end(estimator=self):
+                    break
+        except KeyboardInterrupt:
+            interrupted = True
+        if not any(chain.kept for chain in chains):
+            raise KeyboardInterrupt
+        return chains, interrupted
+
+    def _set_fitted(self, begun, chains, observations):
+        """Set all fitted attributes at once."""
+        space, model, choice, _ = begun
+        draws = Draws.of([chain.kept for chain in chains if chain.kept])
+        rng = np.random.RandomState(0)
+        looked_at = [rng.randint(size, size=_LOOKED_AT) for size in space.frame.sizes]
+        r_hats = draws.disagreement(np.column_stack(looked_at))
+        noise = space.frame.offset.scale * np.sqrt(np.mean(draws.deviations**2))
+        vars(self).update(
+            estimator_=model,
+            n_components_=choice.n_components,
+            weight_=choice.weight,
+            noise_std_=float(noise),
+            r_hat_=float(np.median(r_hats)),
+            validation_score_=choice.verdict and choice.verdict.score,
+            rank_=model.rank_,
+            shape_=observations.shape,
+            _draws=draws,
+            _space=space,
+            _range=observations.bounds(),
+            _begun=begun._replace(chains=chains),
+            _seen=_checksum(observations),
+        )
+
+    def _warn(self, observations, begun):
+        """Warn of what the cells cannot tell, and of chains that do not agree."""
+        warn_of_cells(observations, begun.space.frame, 4)
+        warn_nothing_learned(begun.choice.verdict, (0.0,), False, 3)
+        if self.r_hat_ > _AGREE:
+            warnings.warn(
+                f"The chains do not agree (r_hat_ = {self.r_hat_:.2f}): the cells leave several "
+                "solutions open, or n_warmup and n_samples are too small. Their mean has less "
+                "error than each, and their differences are part of return_std; more chains "
+                "(n_chains) find more of the solutions, more cells settle which is right.",
+                CompletionWarning,
+                3,  # the caller of fit
+            )
+
+
+def _fit_inner(inner, observations, held_out, rng):
+    """Return a fit of the estimator, with cells held out to stop on if it can."""
+    model = clone(inner).set_params(shape=observations.shape)
+    if "random_state" in model.get_params():
+        model.set_params(random_state=int(rng.randint(np.iinfo(np.int32).max)))
+    given = {}
+    if held_out is not None and getattr(model, "early_stopping", True) is not False:
+        given = {"X_val": held_out.coords, "y_val": held_out.values}
+    model.fit(observations.coords, observations.values, observations.weights, **given)
+    order = len(observations.shape)
+    if not isinstance(model, BaseCompletion) or len(model.factors_) != order:
+        raise ValueError(
+            f"estimator={inner!r} has not one factor for each of the {order} modes; pass "
+            "CPCompletion(), DeepCPCompletion() or CPALSCompletion()."
+        )
+    return model
+
+
+def _checksum(observations):
+    """Return a number that other data hardly have."""
+    arrays = observations.coords, observations.values, observations.weights
+    return reduce(lambda sum_, array: crc32(np.ascontiguousarray(array), sum_), arrays, 0)

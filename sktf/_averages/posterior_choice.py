@@ -1,0 +1,161 @@
+"""What held-out cells choose: how many components, where chains begin, what weight they have."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sktf._cells.sorting import cell_numbers
+from sktf._descent.race import as_good
+from sktf._models.verdict import Verdict, judge
+
+# Where chains begin: at the descent, and at small random factors.
+BOTH = "descent", "small"
+# Cells are held out from so many distinct ones on: this share, and at most so many.
+_ENOUGH, _SHARE, _MOST = 100, 0.1, 20_000
+# Components that chains have at least, unless held-out cells prefer a lower rank, and at most, or
+# twice the rank if that is more.
+_FEWEST, _MOST_COMPONENTS = 10, 40
+# The prior shrinks components that are not needed: more are taken unless they are worse, where a
+# sweep takes no more multiplications than these, and else where they leave this share of squares.
+_CHEAP = 5e7
+_WORTH = 0.98
+# Sweeps of a trial: those that are dropped, and those that are averaged.
+_WARM, _AVERAGED = 10, 20
+# Standard errors by which held-out cells must ask for a share of the descent.
+_SIGNIFICANT = 2
+
+
+class Choice(NamedTuple):
+    """What held-out cells have chosen; chains take the ``begins``, one or ``BOTH``, in turn.
+
+    ``weight`` is that of the chains beside the descent; ``verdict`` that of the held-out cells
+    on the mean of both, None without such cells.
+    """
+
+    n_components: int
+    begins: tuple
+    weight: float = 1.0
+    verdict: Verdict | None = None
+
+
+class _Trial(NamedTuple):
+    """Short chains of so many components: what the chosen of them predict, and leave."""
+
+    n_components: int
+    begins: tuple
+    predicted: np.ndarray
+    squares: np.ndarray
+
+
+def split(observations, rng):
+    """Return the cells to train on, and those held out, or None of few."""
+    numbers = cell_numbers(observations)
+    n_cells = int(numbers.max()) + 1
+    if n_cells < _ENOUGH or len(observations.shape) < 2:
+        return observations, None
+    chosen = np.zeros(n_cells, bool)
+    chosen[rng.permutation(n_cells)[: min(int(_SHARE * n_cells), _MOST)]] = True
+    return observations.take(~chosen[numbers]), observations.take(chosen[numbers])
+
+
+def choose(space, model, training, held_out, n_components, rng, say):
+    """Return what held-out cells choose.
+
+    Parameters
+    ----------
+    space : Space
+        That of the cells to train on.
+    model : BaseCompletion
+        The descent.
+    training, held_out : Observations
+        Cells to train on and those held out, or None.
+    n_components : int or None
+        How many the user asks for.
+    rng : RandomState
+        Draws the chains.
+    say : callable
+        Is given a line for each number of components.
+    """
+    numbers = [n_components] if n_components else _numbers(model.rank_)
+    if held_out is None:
+        return Choice(n_components or max(_FEWEST, model.rank_), BOTH)
+    sampler, best = space.sampler(training), None
+    for number in numbers:
+        trial = _tried(space, sampler, model, held_out, number, rng)
+        say(f"{number} components: held-out RMSE {np.sqrt(trial.squares.sum()):.4g}")
+        work = len(training.values) * len(training.shape) * number**2
+        if best is not None and not _is_better(trial, best, work):
+            break
+        best = trial
+    weight = _weight(held_out, best.predicted, model.predict(held_out.coords))
+    return _judged(best, weight, model, training, held_out)
+
+
+def _numbers(rank):
+    """Return the numbers of components to try: the rank, if it is below ten, and more."""
+    first = max(rank, _FEWEST)
+    doubled = [first * 2**k for k in range(8) if first * 2**k <= max(_MOST_COMPONENTS, 2 * rank)]
+    return [rank, *doubled] if 0 < rank < _FEWEST else doubled
+
+
+def _is_better(trial, best, work):
+    """Whether more components are better: where a sweep is cheap, if as good, else by far."""
+    if best.n_components < _FEWEST:
+        return not _is_worse(trial, best, _SIGNIFICANT)
+    if work <= _CHEAP:
+        return not _is_worse(trial, best, 1)
+    return trial.squares.sum() < _WORTH * best.squares.sum()
+
+
+def _is_worse(trial, best, n_errors):
+    """Whether a trial leaves more squares, by so many standard errors."""
+    excess = trial.squares - best.squares
+    return excess.sum() > n_errors * np.sqrt(len(excess)) * excess.std()
+
+
+def _tried(space, sampler, model, held_out, n_components, rng):
+    """Return short chains from the descent and from a small start, or those that are better."""
+    rows, predicted = space.rows(held_out.coords), {}
+    for begin in BOTH:
+        state, total = sampler.begin(*space.begin(begin, model, n_components, rng), rng), 0.0
+        for sweep in range(_WARM + _AVERAGED):
+            state = sampler.sweep(state)
+            total = total + state.at(rows) if sweep >= _WARM else 0.0
+        predicted[(begin,)] = space.values(total / _AVERAGED)
+    predicted[BOTH] = sum(predicted.values()) / 2
+    squares = {begins: _squares(held_out, values) for begins, values in predicted.items()}
+    best = min(squares, key=lambda begins: squares[begins].sum())
+    best = BOTH if as_good(squares[BOTH], squares[best]) else best
+    return _Trial(n_components, best, predicted[best], squares[best])
+
+
+def _squares(held_out, predicted):
+    shares = held_out.weights / held_out.weights.sum()
+    return shares * (held_out.values - predicted) ** 2
+
+
+def _weight(held_out, chains, descent):
+    """Return the weight of chains beside a descent, by least squares (stacking, Wolpert 1992).
+
+    It is larger than that by two standard errors (White 1980): held-out cells have to ask for the
+    descent, and few of them cannot.
+    """
+    if len(chains) < _ENOUGH:
+        return 1.0
+    weights = held_out.weights / held_out.weights.sum()
+    left, step = held_out.values - descent, chains - descent
+    length = weights @ step**2
+    if not length > 0:
+        return 1.0
+    weight = weights @ (left * step) / length
+    error = np.sqrt(np.sum((weights * step * (left - weight * step)) ** 2)) / length
+    return float(np.clip(weight + _SIGNIFICANT * error, 0, 1))
+
+
+def _judged(trial, weight, model, training, held_out):
+    """Return the choice of a trial and a weight, with the verdict of held-out cells."""
+    mean = float(np.average(training.values, weights=training.weights))
+    predicted = weight * trial.predicted + (1 - weight) * model.predict(held_out.coords)
+    nothing = np.full(len(predicted), mean)
+    verdict = judge(held_out, predicted, nothing, mean, mean_will_do=True, doubts=False)
+    return Choice(trial.n_components, trial.begins, weight, verdict)

@@ -1,0 +1,87 @@
+"""Cells as a chain reads them, and where its factors begin."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sktf._averages.gibbs import Sampler
+from sktf._cells.frame import Frame, fit_frame
+from sktf._cells.offset import fit_offset
+from sktf._cells.unfolding import to_cells
+
+# Standard deviation of the entries of factors that begin small, on values of variance 1.
+_SMALL = 0.1
+
+
+class Space(NamedTuple):
+    """From a user's cells and units to those of a chain: rows of factors, mean 0, variance 1."""
+
+    frame: Frame
+
+    @classmethod
+    def of(cls, observations):
+        """Return the space in which observations have mean 0 and variance 1."""
+        groups = tuple((mode,) for mode in range(len(observations.shape)))
+        frame = fit_frame(observations, groups, None, False)
+        offset = fit_offset(observations, "mean", True)
+        return cls(frame._replace(offset=offset._replace(scale=offset.scale or 1.0)))
+
+    @property
+    def sizes(self):
+        """Number of rows of each mode; the last is that of an index without cells."""
+        return tuple(size + 1 for size in self.frame.sizes)
+
+    def rows(self, coords, known=True):
+        """Return the rows that cells read."""
+        frame = self.frame
+        return to_cells(coords, frame.shape, frame.groups, frame.stored, known)
+
+    def sampler(self, observations):
+        """Return what draws states given observations."""
+        seen = observations.seen_by(self.frame)
+        return Sampler(seen._replace(shape=self.sizes))
+
+    def values(self, predicted):
+        """Return values in the units of y."""
+        return self.frame.offset.level + self.frame.offset.scale * predicted
+
+    def standardized(self, values):
+        """Return values in the units of a chain."""
+        return (values - self.frame.offset.level) / self.frame.offset.scale
+
+    def begin(self, kind, model, n_components, rng):
+        """Return factors and terms to begin with: "descent", those of a model, or "small" ones."""
+        small = self._small(n_components, rng)
+        return self._of_model(model, *small) if kind == "descent" else small
+
+    def _small(self, n_components, rng):
+        factors = [_SMALL * rng.standard_normal((size, n_components)) for size in self.sizes]
+        return factors, [np.zeros(size) for size in self.sizes]
+
+    def _of_model(self, model, factors, terms):
+        """Write the largest components of a model, and its offset, over factors and terms."""
+        offset, order = self.frame.offset, len(self.sizes)
+        alive = np.flatnonzero(model.component_norms_)[: factors[0].shape[1]]
+        found = [self._stored(factor[:, alive], n) for n, factor in enumerate(model.factors_)]
+        for factor, its in zip(factors, _balanced(found), strict=True):
+            factor[:, : len(alive)] = its / offset.scale ** (1 / order)
+        for mode, term in enumerate(model.offset_terms_):
+            terms[mode] = self._stored(term, mode) / offset.scale
+        terms[0] = terms[0] + (model.offset_ - offset.level) / offset.scale
+        return factors, terms
+
+    def _stored(self, rows, mode):
+        """Return the rows of the indices that have cells, and their mean."""
+        seen = self.frame.stored[mode]
+        rows = rows if seen is None else rows[seen]
+        return np.concatenate([rows, rows.mean(axis=0, keepdims=True)])
+
+
+def _balanced(factors):
+    """Return factors whose columns have one RMS in all modes, as the prior expects of them."""
+    sizes = np.array([np.sqrt(np.mean(factor**2, axis=0)) for factor in factors])
+    mean = np.exp(np.log(np.maximum(sizes, 1e-300)).mean(axis=0))
+    return [
+        factor * mean / np.maximum(size, 1e-300)
+        for factor, size in zip(factors, sizes, strict=True)
+    ]

@@ -1,0 +1,168 @@
+"""What draws say of cells: means, deviations, quantiles and samples of new values."""
+
+from math import prod
+
+import numpy as np
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from sktf._averages.draws import Draws
+from sktf._averages.posterior_space import Space
+from sktf._cells.validation import check_cells, check_dense, clip_bounds
+from sktf._docs import documented
+from sktf._models.base import BaseCompletion
+
+# Cells of a dense tensor that are computed at once.
+_CHUNK = 2**18
+
+
+@documented(BaseCompletion)
+class Predictive:
+    """Predicts the mixture of draws, and of the descent beside them."""
+
+    estimator_: BaseCompletion
+    weight_: float
+    shape_: tuple[int, ...]
+    _draws: Draws
+    _space: Space
+    _range: tuple[float, float]
+
+    def predict(self, X, return_std=False):
+        """Predict the value of each cell.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_cells, n_modes)
+            Whole-number indices; a row names one cell.
+        return_std : bool or "mean", default=False
+            Whether to return a standard deviation as well: True, that of a new value, noise
+            included; "mean", that of the mean of new values, without.
+
+        Returns
+        -------
+        y : ndarray of shape (n_cells,)
+            The mean of the draws, weighted with the prediction of the descent. An index without
+            cells is drawn from the distribution of its mode; with ``handle_unknown="mean"`` of
+            the estimator so is one outside ``shape_``.
+        y_std : ndarray of shape (n_cells,)
+            The standard deviation, with ``return_std``.
+
+        Raises
+        ------
+        ValueError
+            When an index is fractional, or, with ``handle_unknown="error"``, negative or outside
+            ``shape_``; when ``return_std`` is something else.
+        """
+        if not (isinstance(return_std, (bool, np.bool_)) or return_std == "mean"):
+            raise ValueError(f'return_std={return_std!r}: expected a bool or "mean".')
+        cells = self._read(X)
+        mean = self._clipped(self._of_pieces(cells, lambda mixture: mixture.mean()))
+        if return_std is False:
+            return mean
+        noise = return_std != "mean"
+        return mean, np.sqrt(self._of_pieces(cells, lambda m: m.variance(of_values=noise)))
+
+    def predict_quantiles(self, X, quantiles):
+        """Predict quantiles of a new value of each cell.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_cells, n_modes)
+            Whole-number indices; a row names one cell.
+        quantiles : sequence of float
+            Probabilities between 0 and 1.
+
+        Returns
+        -------
+        y : ndarray of shape (n_quantiles, n_cells)
+            A new value is below row k with the probability ``quantiles[k]``.
+
+        Raises
+        ------
+        ValueError
+            When a probability is not between 0 and 1, or for what ``predict`` raises.
+        """
+        asked = np.asarray(quantiles, dtype=float)
+        if asked.ndim != 1 or not ((asked > 0) & (asked < 1)).all():
+            raise ValueError(f"quantiles={quantiles!r}: expected numbers between 0 and 1.")
+        cells = self._read(X)
+        found = [self._of_pieces(cells, lambda m, q=q: m.quantile(q)) for q in asked]
+        return self._clipped(np.array(found).reshape(len(asked), len(cells[0])))
+
+    def sample_y(self, X, n_samples=1, random_state=0):
+        """Draw new values of each cell.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_cells, n_modes)
+            Whole-number indices; a row names one cell.
+        n_samples : int, default=1
+            Number of values for each.
+        random_state : int, RandomState instance or None, default=0
+            Draws the solution that a sample takes for all cells, and the noise of each.
+
+        Returns
+        -------
+        y_samples : ndarray of shape (n_cells, n_samples)
+            The values.
+        """
+        rng, (rows, descent) = check_random_state(random_state), self._read(X)
+        values = np.empty((len(rows), n_samples))
+        for number in range(n_samples):
+            noise = rng.standard_normal(len(rows))
+            if rng.random_sample() < self.weight_:
+                state, deviation = self._draws.state(rng.randint(len(self._draws.chains)))
+                values[:, number] = self._space.values(state.at(rows) + deviation * noise)
+            else:
+                values[:, number] = descent + self.estimator_._error * noise
+        return self._clipped(values)
+
+    def to_dense(self) -> np.ndarray:
+        """Return the completed tensor.
+
+        Returns
+        -------
+        tensor : ndarray of shape ``shape_``
+            The predictions of all cells.
+
+        Raises
+        ------
+        ValueError
+            When the tensor would have more than 2**30 cells; ``predict`` those you need.
+        """
+        check_is_fitted(self)
+        check_dense(self.shape_, "predict the cells you need instead")
+        dense = np.empty(prod(self.shape_))
+        for start in range(0, dense.size, _CHUNK):
+            linear = np.arange(start, min(start + _CHUNK, dense.size))
+            coords = np.column_stack(np.unravel_index(linear, self.shape_))
+            dense[linear] = self._of_pieces(self._cells(coords), lambda mixture: mixture.mean())
+        return self._clipped(dense).reshape(self.shape_)
+
+    def _read(self, X):
+        """Return the rows that cells read, and what the descent predicts where it counts."""
+        check_is_fitted(self)
+        unknown = self.estimator_.handle_unknown
+        return self._cells(*check_cells(self, X, self.shape_, unknown))
+
+    def _cells(self, coords, known=True):
+        descent = self.estimator_._at(coords, known) if self.weight_ < 1 else None
+        return self._space.rows(coords, known), descent
+
+    def _of_pieces(self, cells, what):
+        """Return what is asked of the mixture at cells, a piece of them at a time."""
+        (rows, descent), found = cells, np.empty(len(cells[0]))
+        for piece in self._draws.pieces(len(rows)):
+            mixture = self._draws.at(rows[piece])
+            mixture = mixture._replace(
+                means=self._space.values(mixture.means),
+                deviations=self._space.frame.offset.scale * mixture.deviations,
+            )
+            if descent is not None:
+                mixture = mixture.beside(descent[piece], self.estimator_._error, self.weight_)
+            found[piece] = what(mixture)
+        return found
+
+    def _clipped(self, values):
+        bounds = clip_bounds(self.estimator_.clip, self._range)
+        return values if bounds is None else np.clip(values, *bounds)
