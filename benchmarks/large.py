@@ -2,12 +2,13 @@
 
     python benchmarks/large.py [--seeds N] [--most 100000000] [--quick] [section ...]
 
-Sections: time (against compiled ALS told 20 components, which stops on held-out cells, and the best
-of three starts of it), sparse (tensors that no random start finds), frontier (cells needed against
-the size of the modes), ratings (against cmfrec with three penalties, where it is installed), deep
-(depths against ``CPCompletion``), pines (Indian Pines of 2 % of its cells). Tensors are products of
-normal factors of RMS 1 with noise of 0.1; errors are NRMSE to the truth at hidden cells, figures
-medians over seeds. Results of "time" and "frontier" are drawn in ``docs/large.png``.
+Sections: time (against compiled ALS told 20 components, which stops on held-out cells, and against
+SPLATT, tensorly and pyttb, see ``large_peers.py``), sparse (tensors that no random start finds),
+frontier (cells needed against the size of the modes), ratings (against cmfrec with three penalties,
+where it is installed), deep (depths against ``CPCompletion``), pines (Indian Pines of 2 % of its
+cells). Tensors are products of normal factors of RMS 1 with noise of 0.1; errors are NRMSE to the
+truth at hidden cells, figures medians over seeds. Results of "time" and "frontier" are drawn in
+``docs/large.png``.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import warnings
 from pathlib import Path
 
 import common
+import large_peers
 import numpy as np
 from common import print_goal, print_row, print_title
 
@@ -35,6 +37,7 @@ _TIMES = (
     ((1000,) * 3, 5, 10_000_000),
     ((2000,) * 3, 5, 100_000_000),
 )
+_BESIDE_PEERS = (((100,) * 3, 5, 100_000), *_TIMES[:3])
 #: Shape, rank, cells, and in how many of ten seeds it is found.
 _SPARSE = (
     ((200,) * 3, 3, 20_000, 9),
@@ -46,6 +49,7 @@ _SPARSE = (
 _FRONTIER = (50, 100, 200, 400)
 _FOUND = 0.1
 _WIDE = {"widths": (42,)}
+_OURS = "CPCompletion(), told nothing"
 
 
 def draw(shape, rank, n_cells, seed, dtype=np.float64):
@@ -146,6 +150,34 @@ def _print_goals_of_time(rows):
             print_goal(
                 f"{large:.0e}: at most {most} x the time of {small:.0e}", f"{times:.1f} x", met
             )
+
+
+def in_peers(n_seeds, most):
+    """Print time, error and memory of peers, beside those of the default."""
+    print_title("Peers told R: times of their search and of its best fit over ours; error, MiB")
+    print_row("", "search", "best fit", "error", "MiB", widths=(52,))
+    for shape, rank, n_cells in _BESIDE_PEERS:
+        if n_cells > most:
+            continue
+        found = {}
+        for seed in range(_FIRST_SEED, _FIRST_SEED + n_seeds):
+            X, y, X_hidden, truth = draw(shape, rank, n_cells, seed)
+            ours = large_peers.watched(_default, shape, X, y)
+            for name, peer in [(_OURS, ours), *large_peers.fits(shape, rank, X, y)]:
+                row = peer and [
+                    peer.searched / ours.alone,
+                    peer.alone / ours.alone,
+                    nrmse(truth, peer.predict(X_hidden)),
+                    peer.memory,
+                ]
+                found.setdefault(name, []).append(row)
+        for name, rows in found.items():
+            figures = ["left out"] if None in rows else map(float, np.median(rows, axis=0))
+            print_row(f"{shape}, {n_cells:.0e}, {name}", *figures, widths=(52,))
+
+
+def _default(shape, X, y):
+    return fit(CPCompletion(), shape, X, y)[0].predict
 
 
 def found_in(shape, rank, n_cells, seeds):
@@ -304,7 +336,10 @@ def main(sections=(), n_seeds=10, most=10**8, quick=False):
     for dtype in ("float64", "float32"):
         fit(CPCompletion(), (100,) * 3, X, y, dtype=dtype)  # what is compiled
     als((100,) * 3, X, y, 0)
-    times = in_time(min(n_seeds, 3), most) if "time" in wanted else None
+    times = None
+    if "time" in wanted:
+        times = in_time(min(n_seeds, 3), most)
+        in_peers(min(n_seeds, 3), most)
     if "sparse" in wanted:
         in_sparse(n_seeds)
     frontier = in_frontier(min(n_seeds, 5)) if "frontier" in wanted else None

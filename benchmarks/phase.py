@@ -1,6 +1,6 @@
 """How many cells it takes: share of seeds recovered over fraction seen and true rank.
 
-    python benchmarks/phase.py [--seeds N] [--quick]
+    python benchmarks/phase.py [--seeds N] [--quick] [--sizes]
 
 ``CPCompletion()`` is told no rank. Its peers are told the true one, and start again and again
 until they have used as many seconds, one start at least; their best training loss counts. The
@@ -9,6 +9,11 @@ seen cells alone, in runs of 150 iterations from uniform and from normal starts 
 A seed is recovered where the NRMSE on the unseen cells is below 0.1; nobody sees noise. Results
 are kept in ``benchmarks/_cache/phase.csv``, so that a run goes on where it ended; ``--seeds 0``
 draws ``docs/phase.png`` from them.
+
+``--sizes`` prints instead how many of ten seeds of n x n x n, rank 3, are recovered for growing n
+at equal cells for each free parameter: the default, and the strongest alternating least squares
+that we found, compiled and told the rank, its ridge lowered in steps, best of ten starts by
+training loss.
 """
 
 import argparse
@@ -26,6 +31,9 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_array
 
 from sktf import CPALSCompletion, CPCompletion, datasets
+from sktf._cells.validation import Observations
+from sktf._descent.polish import Model, Penalty, Polish
+from sktf._descent.progress import Progress
 from sktf.metrics import normalized_rmse
 
 _HERE = Path(__file__).parent
@@ -43,6 +51,11 @@ _OURS = "CPCompletion(), rank not told"
 _ALS, _GCP = "ALS of tensorly, true rank", "GCP of pyttb, true rank"
 _LBFGS = "L-BFGS, tuned, true rank"
 _METHODS = (_OURS, _ALS, _GCP, _LBFGS)
+_SIZES, _SIZED_RANK, _N_HIDDEN, _N_STARTS = (50, 100, 200), 3, 20_000, 10
+_SIZED_DENSITIES = (2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
+_RIDGE_ALS = "compiled ALS, true rank, ten starts"
+# Ridges of the starts in turn, twenty sweeps each; the last one leaves the solution as it is.
+_RIDGES = ((3.0, 1.0, 0.3, 0.1, 1e-9), (1.0, 0.1, 1e-9))
 
 
 def n_seen(shape, rank, density):
@@ -199,6 +212,65 @@ def report(shape):
         print_goal(goal, figure, middle <= 0.75)
 
 
+def sized_cells(n, density, seed):
+    """Return cells of n x n x n as ``_cells`` does, which are drawn without the dense tensor."""
+    rng, shape = np.random.default_rng(seed), (n,) * 3
+    factors = [rng.standard_normal((n, _SIZED_RANK)) for _ in shape]
+    n_cells = n_seen(shape, _SIZED_RANK, density)
+    drawn = rng.choice(n**3, min(n**3, n_cells + _N_HIDDEN), replace=False)
+    X = np.column_stack(np.unravel_index(drawn, shape))
+    y = Components(factors)(X)
+    seen, hidden = np.split(X, [n_cells])
+    known = np.all([np.isin(hidden[:, m], seen[:, m]) for m in range(3)], axis=0)
+    return seen, y[:n_cells], hidden[known], y[n_cells:][known]
+
+
+def ridge_als_start(X, y, shape, rank, seed):
+    """Return training loss and predictor of one start of compiled ALS, its ridge lowered."""
+    rms = np.sqrt(np.mean(y**2))
+    rng, cells = np.random.default_rng(seed), Observations(X, y / rms, np.ones(len(y)), shape)
+    polish, ridges = Polish(cells, cells, Progress()), _RIDGES[seed % 2]
+    model = Model([0.3 * rng.standard_normal((size, rank)) for size in shape], ())
+    for ridge in ridges:
+        last = np.inf
+        for _ in range(100 if ridge == ridges[-1] else 20):
+            model = polish.sweep(model, Penalty(ridge, ()))
+            loss = model.error(cells)
+            if loss < _SOLVED or abs(last - loss) < 1e-5 * loss:
+                break
+            last = loss
+    return loss, lambda X: rms * model.at(X)
+
+
+def ridge_als(X, y, shape, seed):
+    """Return the predictor of the lowest training loss of its starts."""
+    starts = (_N_STARTS * seed + number for number in range(_N_STARTS))
+    found = (ridge_als_start(X, y, shape, _SIZED_RANK, start) for start in starts)
+    return min(found, key=lambda one: one[0])[1]
+
+
+def report_sizes(n_seeds):
+    """Print for growing n how many seeds are recovered at equal cells for each parameter."""
+    title = f"n x n x n, rank {_SIZED_RANK}: recovered of {n_seeds} seeds"
+    print_title(f"{title}, by cells seen for each free parameter; seconds of one processor")
+    print_row("", "n", *_SIZED_DENSITIES, "seconds", widths=(36,), width=8)
+    for method, fit in ((_OURS, ours), (_RIDGE_ALS, ridge_als)):
+        for n in _SIZES:
+            counts, start = [], time.process_time()
+            for density in _SIZED_DENSITIES:
+                errors = [_sized_error(fit, n, density, seed) for seed in range(n_seeds)]
+                counts.append(int(np.sum(np.array(errors) < _RECOVERED)))
+            seconds = (time.process_time() - start) / (n_seeds * len(_SIZED_DENSITIES))
+            print_row(method, n, *counts, seconds, widths=(36,), width=8)
+
+
+def _sized_error(fit, n, density, number):
+    X, y, X_hidden, y_hidden = sized_cells(n, density, _FIRST_SEED + number)
+    with warnings.catch_warnings(action="ignore"):
+        predict = fit(X, y, (n,) * 3, _FIRST_SEED + number)
+    return normalized_rmse(y_hidden, predict(X_hidden))
+
+
 def _draw_shares(axes, shape, method, table, ours):
     """Draw one panel; a column is a rank."""
     total = np.prod(shape)
@@ -255,5 +327,9 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--orders", type=int, nargs="+", default=[3, 4])
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--sizes", action="store_true")
     options = parser.parse_args()
-    main(options.quick, options.seeds, options.orders)
+    if options.sizes:
+        report_sizes(1 if options.quick else options.seeds)
+    else:
+        main(options.quick, options.seeds, options.orders)

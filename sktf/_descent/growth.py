@@ -142,6 +142,7 @@ class GrowingRun(Run):
                 model = self.theta.beside(fresh)
                 if not self._go_on_from(self._polished(model, progress, thorough=False)):
                     return
+                progress.grown(self, len(self._sample.values))
                 kind = WIDTHS[0]
             elif self.theta.n_components or size == largest:
                 return
@@ -243,6 +244,9 @@ class _Within(Progress):
 
     def descended(self, run, max_iter, is_record):
         self._outer.descended(self._run, run.n_iter, False)
+
+    def grown(self, run, n_cells):
+        self._outer.grown(run, n_cells)
 
 
 def best_grown(problem, groups, are_enough):

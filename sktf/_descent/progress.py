@@ -38,6 +38,9 @@ class Progress:
     def descended(self, run, max_iter, is_record):
         """Take note that a descent has ended, which had so many steps at most."""
 
+    def grown(self, run, n_cells):
+        """Take note that components of a run have grown, on so many cells."""
+
     def ended(self, run):
         """Take note that a run has gone through the stage."""
 
@@ -66,7 +69,7 @@ class ToldProgress(Progress):
     title : str
         The first line.
     verbose : int
-        1: the story of the fit; 2: every record besides.
+        1: the story of the fit; 2: besides every record, or growth of components.
     score : callable
         run -> R^2 on held-out cells, or None.
     tick : callable
@@ -109,6 +112,11 @@ class ToldProgress(Progress):
             self._move(run, self._spent[run], run.theta)
             if is_record:
                 self._say_record(run, run.recorder.iteration, run.loss)
+
+    def grown(self, run, n_cells):
+        if self._verbose > 1:
+            components = f"{run.theta.n_components} components of {n_cells} cells"
+            self.say(f"{self._name(run)}{components}, held-out loss = {run.score:.8f}")
 
     def ended(self, run):
         with self._lock:
@@ -169,8 +177,10 @@ class ToldProgress(Progress):
 
     def _say_record(self, run, iteration, loss):
         if self._verbose > 1:
-            name = f"Start {self._numbers[run]}: " if self._many and run in self._numbers else ""
-            self.say(f"{name}Iteration {iteration}, loss = {loss:.8f}{run.label}")
+            self.say(f"{self._name(run)}Iteration {iteration}, loss = {loss:.8f}{run.label}")
+
+    def _name(self, run):
+        return f"Start {self._numbers[run]}: " if self._many and run in self._numbers else ""
 
     def _say_beginning(self, stage, runs, before=None, after=None):
         if stage == "finalists" and "screening" in self._budget:

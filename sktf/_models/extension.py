@@ -52,7 +52,8 @@ def solve_rows(rows, counts, frame, mode, coords, values, which, error):
 
 
 def _parts(which):
-    return [which == row for row in range(which.max() + 1)]
+    """Return for each number the places of its cells, in their order."""
+    return np.split(np.argsort(which, kind="stable"), np.cumsum(np.bincount(which))[:-1])
 
 
 def _root(covariance):

@@ -54,7 +54,8 @@ class DescentParameters(BaseCompletion):
         makes nothing of ``init_scale`` and ``init_mean``.
     verbose : int, default=0
         1: print about ten lines, on how the starts of a fit compare and what becomes of them, or
-        where a single start is. 2: print the loss at every record as well.
+        where a single start is. 2: print the loss at every record as well, or where components
+        grow a line after each growth.
     random_state : int, RandomState instance or None, default=None
         Draws the starts and the held-out cells.
 

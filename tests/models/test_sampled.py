@@ -1,5 +1,6 @@
 """Fits whose components grow on samples: what random starts do not find, and how it is told."""
 
+import re
 import warnings
 
 import numpy as np
@@ -311,6 +312,26 @@ def test_verbose_tells_of_every_start(sparse, capsys):
     told = capsys.readouterr().out
     assert "Start 1: held-out R^2" in told
     assert "Stopped on held-out cells" in told
+
+
+@pytest.mark.parametrize("n_init", [1, 3])
+def test_verbose_two_tells_of_every_growth(sparse, capsys, n_init):
+    """Components, the cells they grew on and the held-out loss, which a start lowers."""
+    X, y, *_ = sparse
+    model = CPCompletion(shape=(100,) * 3, n_init=n_init, random_state=0, verbose=2).fit(X, y)
+    title, *lines = capsys.readouterr().out.splitlines()
+    prefix = "" if n_init == 1 else r"Start (?:1|2|3): "
+    pattern = prefix + r"(\d+) components of (\d+) cells, held-out loss = (\d\.\d{8})"
+    grown = [match for line in lines if (match := re.fullmatch(pattern, line))]
+    for match in grown:
+        # A few cells were seen twice, and the title counts them once.
+        assert int(match[1]) > 0 and 0 <= int(match[2]) - int(title.split()[0]) < 30
+    losses = np.array([float(match[3]) for match in grown])
+    recorded = model.trace_["validation_loss"]
+    found = np.nanmin(np.abs(losses[:, None] - recorded), axis=1) < 1e-8
+    assert found.any()
+    if n_init == 1:
+        assert found.all() and np.all(np.diff(losses) < 0)
 
 
 def test_a_vector_of_many_cells_is_one_plain_descent():
