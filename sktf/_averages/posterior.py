@@ -10,7 +10,7 @@ from zlib import crc32
 import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_random_state, get_tags
-from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.utils._param_validation import Interval
 from sklearn.utils.parallel import delayed
 
 from sktf._averages.chains import Begun, Chain, in_order, run_chain
@@ -150,7 +150,7 @@ class PosteriorCompletion(
     random_state: int | np.random.RandomState | None = None
 
     _parameter_constraints = {
-        "estimator": [HasMethods(["fit", "predict"]), None],
+        "estimator": [BaseCompletion, None],
         "n_components": [Interval(Integral, 1, None, closed="left"), None],
         "n_samples": [Interval(Integral, 1, None, closed="left")],
         "n_warmup": [Interval(Integral, 0, None, closed="left")],
@@ -207,11 +207,10 @@ class PosteriorCompletion(
             When the estimator has not one factor for each mode, when ``warm_start=True`` and the
             draws are more than ``n_samples`` or of other data, or for what the estimator raises.
         TypeError
-            When the estimator is a class, or a column of X holds labels or dates.
+            When a column of X holds labels or dates.
         """
-        inner = self._checked_inner()
-        shape = inner.get_params().get("shape")
-        observations = check_observations(self, X, y, sample_weight, shape)
+        inner = self._inner()
+        observations = check_observations(self, X, y, sample_weight, inner.shape)
         given = check_held_out(self, X_val, y_val, observations.shape)
         root = self._init_callback_context(max_subtasks=self.n_chains)
         root.call_on_fit_task_begin(estimator=self, X=X, y=y)
@@ -224,12 +223,6 @@ class PosteriorCompletion(
             raise KeyboardInterrupt("The draws made so far are kept.")
         self._warn(observations, begun)
         return self
-
-    def _checked_inner(self):
-        inner = self._inner()
-        if isinstance(inner, type):
-            raise TypeError(f"estimator is the class {inner.__name__}; pass an instance of it.")
-        return inner
 
     def _begin(self, inner, observations, given):
         """Fit the estimator, and let held-out cells choose how the chains begin."""
@@ -313,7 +306,7 @@ class PosteriorCompletion(
     def _warn(self, observations, begun):
         """Warn of what the cells cannot tell, and of chains that do not agree."""
         warn_of_cells(observations, begun.space.frame, 4)
-        warn_nothing_learned(begun.choice.verdict, (0.0,), False, 3)
+        warn_nothing_learned(begun.choice.verdict, (0.0,), False, 4)
         if self.r_hat_ > _AGREE:
             warnings.warn(
                 f"The chains do not agree (r_hat_ = {self.r_hat_:.2f}): the cells leave several "
@@ -321,7 +314,7 @@ class PosteriorCompletion(
                 "error than each, and their differences are part of return_std; more chains "
                 "(n_chains) find more of the solutions, more cells settle which is right.",
                 CompletionWarning,
-                3,  # the caller of fit
+                4,  # the caller of fit
             )
 
 
@@ -335,7 +328,7 @@ def _fit_inner(inner, observations, held_out, rng):
         given = {"X_val": held_out.coords, "y_val": held_out.values}
     model.fit(observations.coords, observations.values, observations.weights, **given)
     order = len(observations.shape)
-    if not isinstance(model, BaseCompletion) or len(model.factors_) != order:
+    if len(model.factors_) != order:
         raise ValueError(
             f"estimator={inner!r} has not one factor for each of the {order} modes; pass "
             "CPCompletion(), DeepCPCompletion() or CPALSCompletion()."

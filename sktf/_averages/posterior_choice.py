@@ -82,13 +82,22 @@ def choose(space, model, training, held_out, n_components, rng, say):
     sampler, best = space.sampler(training), None
     for number in numbers:
         trial = _tried(space, sampler, model, held_out, number, rng)
-        say(f"{number} components: held-out RMSE {np.sqrt(trial.squares.sum()):.4g}")
+        error = space.frame.offset.scale * np.sqrt(trial.squares.sum())
+        say(f"{number} components: held-out RMSE {error:.4g}")
         work = len(training.values) * len(training.shape) * number**2
         if best is not None and not _is_better(trial, best, work):
             break
         best = trial
-    weight = _weight(held_out, best.predicted, model.predict(held_out.coords))
-    return _judged(best, weight, model, training, held_out)
+    descent = model.predict(held_out.coords)
+    weight = _weight(
+        held_out.weights,
+        space.standardized(held_out.values),
+        best.predicted,
+        space.standardized(descent),
+    )
+    predicted = weight * space.values(best.predicted) + (1 - weight) * descent
+    verdict = _verdict(predicted, training, held_out)
+    return Choice(best.n_components, best.begins, weight, verdict)
 
 
 def _numbers(rank):
@@ -115,47 +124,38 @@ def _is_worse(trial, best, n_errors):
 
 def _tried(space, sampler, model, held_out, n_components, rng):
     """Return short chains from the descent and from a small start, or those that are better."""
-    rows, predicted = space.rows(held_out.coords), {}
+    rows, values, predicted = space.rows(held_out.coords), space.standardized(held_out.values), {}
     for begin in BOTH:
         state, total = sampler.begin(*space.begin(begin, model, n_components, rng), rng), 0.0
         for sweep in range(_WARM + _AVERAGED):
             state = sampler.sweep(state)
             total = total + state.at(rows) if sweep >= _WARM else 0.0
-        predicted[(begin,)] = space.values(total / _AVERAGED)
+        predicted[(begin,)] = total / _AVERAGED
     predicted[BOTH] = sum(predicted.values()) / 2
-    squares = {begins: _squares(held_out, values) for begins, values in predicted.items()}
+    shares = held_out.weights / held_out.weights.sum()
+    squares = {begins: shares * (values - its) ** 2 for begins, its in predicted.items()}
     best = min(squares, key=lambda begins: squares[begins].sum())
     best = BOTH if as_good(squares[BOTH], squares[best]) else best
     return _Trial(n_components, best, predicted[best], squares[best])
 
 
-def _squares(held_out, predicted):
-    shares = held_out.weights / held_out.weights.sum()
-    return shares * (held_out.values - predicted) ** 2
-
-
-def _weight(held_out, chains, descent):
+def _weight(weights, values, chains, descent):
     """Return the weight of chains beside a descent, by least squares (stacking, Wolpert 1992).
 
     It is larger than that by two standard errors (White 1980): held-out cells have to ask for the
     descent, and few of them cannot.
     """
-    if len(chains) < _ENOUGH:
-        return 1.0
-    weights = held_out.weights / held_out.weights.sum()
-    left, step = held_out.values - descent, chains - descent
+    step, left = chains - descent, values - descent
     length = weights @ step**2
-    if not length > 0:
+    if len(values) < _ENOUGH or not length > 0:
         return 1.0
     weight = weights @ (left * step) / length
     error = np.sqrt(np.sum((weights * step * (left - weight * step)) ** 2)) / length
     return float(np.clip(weight + _SIGNIFICANT * error, 0, 1))
 
 
-def _judged(trial, weight, model, training, held_out):
-    """Return the choice of a trial and a weight, with the verdict of held-out cells."""
+def _verdict(predicted, training, held_out):
+    """Return the verdict of held-out cells on predictions, beside the mean of the others."""
     mean = float(np.average(training.values, weights=training.weights))
-    predicted = weight * trial.predicted + (1 - weight) * model.predict(held_out.coords)
-    nothing = np.full(len(predicted), mean)
-    verdict = judge(held_out, predicted, nothing, mean, mean_will_do=True, doubts=False)
-    return Choice(trial.n_components, trial.begins, weight, verdict)
+    how = {"mean_will_do": True, "doubts": False}
+    return judge(held_out, predicted, np.full(len(predicted), mean), mean, **how)

@@ -20,11 +20,15 @@ class Space(NamedTuple):
 
     @classmethod
     def of(cls, observations):
-        """Return the space in which observations have mean 0 and variance 1."""
+        """Return the space in which observations have mean 0 and variance 1.
+
+        Where all are equal, what they are is the unit in which another may differ.
+        """
         groups = tuple((mode,) for mode in range(len(observations.shape)))
         frame = fit_frame(observations, groups, None, False)
         offset = fit_offset(observations, "mean", True)
-        return cls(frame._replace(offset=offset._replace(scale=offset.scale or 1.0)))
+        unit = offset.scale or abs(offset.level) or 1.0
+        return cls(frame._replace(offset=offset._replace(scale=unit)))
 
     @property
     def sizes(self):
@@ -60,14 +64,14 @@ class Space(NamedTuple):
 
     def _of_model(self, model, factors, terms):
         """Write the largest components of a model, and its offset, over factors and terms."""
-        offset, order = self.frame.offset, len(self.sizes)
+        (level, _, unit), order = self.frame.offset, len(self.sizes)
         alive = np.flatnonzero(model.component_norms_)[: factors[0].shape[1]]
         found = [self._stored(factor[:, alive], n) for n, factor in enumerate(model.factors_)]
         for factor, its in zip(factors, _balanced(found), strict=True):
-            factor[:, : len(alive)] = its / offset.scale ** (1 / order)
+            factor[:, : len(alive)] = its / unit ** (1 / order)
         for mode, term in enumerate(model.offset_terms_):
-            terms[mode] = self._stored(term, mode) / offset.scale
-        terms[0] = terms[0] + (model.offset_ - offset.level) / offset.scale
+            terms[mode] = self._stored(term, mode) / unit
+        terms[0] = terms[0] + (model.offset_ - level) / unit
         return factors, terms
 
     def _stored(self, rows, mode):

@@ -56,11 +56,11 @@ class Predictive:
         if not (isinstance(return_std, (bool, np.bool_)) or return_std == "mean"):
             raise ValueError(f'return_std={return_std!r}: expected a bool or "mean".')
         cells = self._read(X)
-        mean = self._clipped(self._of_pieces(cells, lambda mixture: mixture.mean()))
+        mean = self._values(self._of_pieces(cells, lambda mixture: mixture.mean()))
         if return_std is False:
             return mean
-        noise = return_std != "mean"
-        return mean, np.sqrt(self._of_pieces(cells, lambda m: m.variance(of_values=noise)))
+        noise, unit = return_std != "mean", self._space.frame.offset.scale
+        return mean, unit * np.sqrt(self._of_pieces(cells, lambda m: m.variance(of_values=noise)))
 
     def predict_quantiles(self, X, quantiles):
         """Predict quantiles of a new value of each cell.
@@ -87,7 +87,7 @@ class Predictive:
             raise ValueError(f"quantiles={quantiles!r}: expected numbers between 0 and 1.")
         cells = self._read(X)
         found = [self._of_pieces(cells, lambda m, q=q: m.quantile(q)) for q in asked]
-        return self._clipped(np.array(found).reshape(len(asked), len(cells[0])))
+        return self._values(np.array(found).reshape(len(asked), len(cells[0])))
 
     def sample_y(self, X, n_samples=1, random_state=0):
         """Draw new values of each cell.
@@ -112,10 +112,10 @@ class Predictive:
             noise = rng.standard_normal(len(rows))
             if rng.random_sample() < self.weight_:
                 state, deviation = self._draws.state(rng.randint(len(self._draws.chains)))
-                values[:, number] = self._space.values(state.at(rows) + deviation * noise)
+                values[:, number] = state.at(rows) + deviation * noise
             else:
-                values[:, number] = descent + self.estimator_._error * noise
-        return self._clipped(values)
+                values[:, number] = descent + self._error_of_descent() * noise
+        return self._values(values)
 
     def to_dense(self) -> np.ndarray:
         """Return the completed tensor.
@@ -137,7 +137,7 @@ class Predictive:
             linear = np.arange(start, min(start + _CHUNK, dense.size))
             coords = np.column_stack(np.unravel_index(linear, self.shape_))
             dense[linear] = self._of_pieces(self._cells(coords), lambda mixture: mixture.mean())
-        return self._clipped(dense).reshape(self.shape_)
+        return self._values(dense).reshape(self.shape_)
 
     def _read(self, X):
         """Return the rows that cells read, and what the descent predicts where it counts."""
@@ -146,23 +146,27 @@ class Predictive:
         return self._cells(*check_cells(self, X, self.shape_, unknown))
 
     def _cells(self, coords, known=True):
-        descent = self.estimator_._at(coords, known) if self.weight_ < 1 else None
+        if self.weight_ < 1:
+            descent = self._space.standardized(self.estimator_._at(coords, known))
+        else:
+            descent = None
         return self._space.rows(coords, known), descent
 
+    def _error_of_descent(self):
+        return self.estimator_._error / self._space.frame.offset.scale
+
     def _of_pieces(self, cells, what):
-        """Return what is asked of the mixture at cells, a piece of them at a time."""
+        """Return what is asked of the mixture at cells, in units of the chains, piece by piece."""
         (rows, descent), found = cells, np.empty(len(cells[0]))
         for piece in self._draws.pieces(len(rows)):
             mixture = self._draws.at(rows[piece])
-            mixture = mixture._replace(
-                means=self._space.values(mixture.means),
-                deviations=self._space.frame.offset.scale * mixture.deviations,
-            )
             if descent is not None:
-                mixture = mixture.beside(descent[piece], self.estimator_._error, self.weight_)
+                mixture = mixture.beside(descent[piece], self._error_of_descent(), self.weight_)
             found[piece] = what(mixture)
         return found
 
-    def _clipped(self, values):
+    def _values(self, predicted):
+        """Return what is predicted in the units of y, within the bounds that the user sets."""
+        values = self._space.values(predicted)
         bounds = clip_bounds(self.estimator_.clip, self._range)
         return values if bounds is None else np.clip(values, *bounds)
