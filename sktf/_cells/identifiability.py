@@ -7,15 +7,15 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from sktf._cells.sorting import count_distinct, row_numbers
+from sktf._cells.sorting import count_distinct, drawn_cells, row_numbers
 from sktf._cells.unfolding import seen_indices, side_sizes
 
 # Parts that share no index with the rest are strays while they hold no more of the cells.
 _STRAY = 0.05
 # Share of the fibers of a mode that may be empty beyond what chance leaves.
 _EMPTY = 0.1
-# Rows from which on they are taken for distinct.
-_MANY = 2**20
+# Of more rows, about so many tell how many are of distinct cells.
+_MANY = 2**17
 # Fibers, drawn at random, that tell what chance leaves.
 _N_FIBERS = 4096
 # Cells whose indices are joined at once, or more if there are more indices.
@@ -83,9 +83,7 @@ def warn_empty_fibers(observations, stacklevel):
     if len(observations.shape) < 3:
         return
     coords, shape, found = observations.coords, observations.shape, []
-    # Of very many rows few are of one cell.
-    rng, many = np.random.RandomState(0), len(coords) > _MANY
-    n_cells = len(coords) if many else count_distinct(coords, shape)
+    rng, n_cells = np.random.RandomState(0), _count_cells(coords, shape)
     seen = [count[count > 0] for count in observations.row_counts(shape)]
     for mode, length in enumerate(map(len, seen)):
         others = [n for n in range(len(shape)) if n != mode]
@@ -106,6 +104,13 @@ def warn_empty_fibers(observations, stacklevel):
             CompletionWarning,
             stacklevel + 1,
         )
+
+
+def _count_cells(coords, shape):
+    """Return how many distinct cells there are, of many rows about how many."""
+    share = min(1.0, _MANY / len(coords))
+    told = coords[drawn_cells(coords, share, np.random.RandomState(0))] if share < 1 else coords
+    return count_distinct(told, shape) / share
 
 
 def warn_under_determined(cells, groups, full, stacklevel):

@@ -74,8 +74,9 @@ def kurtosis(observations):
     values, weights = observations.values, observations.weights
     left = values - np.average(values, weights=weights)
     left = left / (np.abs(left).max() or 1.0)
-    square = np.average(left**2, weights=weights)
-    return float(np.average(left**4, weights=weights) / square**2) if square > 0 else 0.0
+    squares = left**2
+    square = np.average(squares, weights=weights)
+    return float(np.average(squares**2, weights=weights) / square**2) if square > 0 else 0.0
 
 
 def _additive_terms(observations, values, tol):
