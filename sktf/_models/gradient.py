@@ -64,7 +64,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
 
     @abstractmethod
     def _default_start(self, kind, order):
-        """Return the ``Start`` of kind "zero_mean" or "positive" for data of RMS 1."""
+        """Return the ``Start`` of a kind for data of RMS 1: "zero_mean", "within" or "positive"."""
 
     def _most_components(self):
         """Return how many components the user allows, None without a bound."""
