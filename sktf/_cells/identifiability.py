@@ -187,6 +187,8 @@ def _parts(cells):
         ends = np.tile(first, len(others)), np.concatenate(others)
         edges = coo_array((np.ones(ends[0].size, bool), ends), shape=(starts[-1],) * 2)
         labels = connected_components(edges, directed=False)[1][labels]
+        if (labels == labels[0]).all():  # whatever the other cells join
+            return list(cells.shape), 1, 0.0
     n_seen = [np.count_nonzero(mode) for mode in np.split(seen, starts[1:-1])]
     in_part = np.bincount(labels[cells.coords[:, 0]])
     return n_seen, np.count_nonzero(in_part), 1 - in_part.max() / len(cells.coords)

@@ -27,6 +27,8 @@ _FEW = 0.05
 _WEAK, _ROUGH_SWEEPS = 1 / 3, 8
 # Relative to the trace of a matrix, what keeps it invertible.
 _RIDGE = 1e-9
+# Of more cells those in the order of one mode are held at once: to sort them is less than a sweep.
+_MANY = 2**22
 # Fewer components are polished where they leave at most so many times the squares, in so many
 # sweeps, until so many numbers of them in a row are no better.
 _WITHIN_REACH, _GLANCE, _BEYOND = 1.5, 3, 3
@@ -130,18 +132,26 @@ class Polish:
     """
 
     def __init__(self, cells, held_out, progress, dtype=np.float64):
-        modes = range(len(cells.shape))
-        self._modes = [CellsByRow.of(cells, mode, dtype) for mode in modes]
-        self._held_out, self._progress, self._n_cells = held_out, progress, len(cells.values)
+        self._cells, self._dtype, self._n_cells = cells, dtype, len(cells.values)
+        self._held_out, self._progress, self._kept = held_out, progress, {}
+
+    def _by_row(self, mode):
+        """Return the cells in the order of a mode, those of many cells anew each time."""
+        if mode in self._kept:
+            return self._kept[mode]
+        by_row = CellsByRow.of(self._cells, mode, self._dtype)
+        if self._n_cells <= _MANY:
+            self._kept[mode] = by_row
+        return by_row
 
     def sweep(self, model, penalty):
         """Return the model after one sweep."""
         factors, terms = list(model.factors), list(model.terms)
         n = model.n_components
-        for mode, cells in enumerate(self._modes):
+        for mode in range(len(factors)):
             others = [_read(factors, terms, m, mode) for m in range(len(factors)) if m != mode]
             weights = [penalty.factors] * n + [*penalty.terms[mode : mode + 1]]
-            solved = solve_rows(cells, others, _ridge(np.array(weights)))
+            solved = solve_rows(self._by_row(mode), others, _ridge(np.array(weights)))
             factors[mode] = solved[:, :n]
             terms[mode : mode + 1] = [solved[:, n]] if terms else []
         return Model(factors, tuple(terms))

@@ -42,7 +42,7 @@ class CellsByRow(NamedTuple):
         coords, values, weights, shape = cells
         counts = np.bincount(coords[:, mode], minlength=shape[mode])
         edges = np.concatenate([[0], np.cumsum(counts)])
-        alike = (weights == weights[:1]).all()
+        alike = weights.strides == (0,) or (weights == weights[:1]).all()
         weights = np.ones(1) if alike else weights / weights.mean()
         # A vector has no others: its cells read one row of ones.
         others = np.zeros((len(values), max(1, len(shape) - 1)), np.int32)
