@@ -8,7 +8,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from sktf._cells.sorting import count_distinct, drawn_cells, row_numbers
-from sktf._cells.unfolding import seen_indices, side_sizes
+from sktf._cells.unfolding import seen_indices, side_sizes, to_cells
 
 # Parts that share no index with the rest are strays while they hold no more of the cells.
 _STRAY = 0.05
@@ -44,7 +44,9 @@ def warn_of_cells(observations, frame, stacklevel):
     kept = all(seen is None for seen in frame.stored)
     warn_unseen(observations, kept, stacklevel + 1)
     full = side_sizes(frame.shape, frame.groups)
-    warn_under_determined(observations.seen_by(frame), frame.groups, full, stacklevel + 1)
+    cells = to_cells(observations.coords, frame.shape, frame.groups, frame.stored)
+    read = observations._replace(coords=cells, shape=frame.sizes)
+    warn_under_determined(read, frame.groups, full, stacklevel + 1)
 
 
 def warn_unseen(observations, kept, stacklevel):

@@ -8,7 +8,7 @@ from sktf._compile import compiled
 
 # Of so many times as many possible rows as rows, a byte each is cheaper than a sort.
 _MANY_POSSIBLE = 16
-# Rows that are numbered at once there.
+# Rows that are numbered, or counted, at once.
 _CHUNK = 2**16
 
 
@@ -43,6 +43,15 @@ def count_distinct(table, shape):
     for start in range(0, len(table), _CHUNK):
         occurs[np.ravel_multi_index(tuple(table[start : start + _CHUNK].T), shape)] = True
     return int(np.count_nonzero(occurs))
+
+
+def count_each(column, size):
+    """Return how often each whole number from 0 up, to ``size`` at least, occurs in a column."""
+    counts = np.zeros(max(size, int(column.max(initial=-1)) + 1), np.int64)
+    n_rows = max(_CHUNK, 4 * len(counts))  # of which a copy is made
+    for start in range(0, len(column), n_rows):
+        counts += np.bincount(column[start : start + n_rows], minlength=len(counts))
+    return counts
 
 
 def drawn_cells(coords, share, rng):

@@ -14,6 +14,7 @@ import numpy as np
 from numba import config as numba_config
 from numba import njit
 
+from sktf._cells.sorting import count_each
 from sktf._compile import compiled
 from sktf._objective import lanes
 from sktf._objective.lanes import LINE, SUMS, load, plus_product, spread, store, whole_lines
@@ -40,8 +41,7 @@ class CellsByRow(NamedTuple):
     def of(cls, cells, mode, dtype=np.float64):
         """Return observations in the order of their rows in a mode; their mean weight is 1."""
         coords, values, weights, shape = cells
-        counts = np.bincount(coords[:, mode], minlength=shape[mode])
-        edges = np.concatenate([[0], np.cumsum(counts)])
+        edges = np.cumsum(np.append(0, count_each(coords[:, mode], shape[mode])))
         alike = weights.strides == (0,) or (weights == weights[:1]).all()
         weights = np.ones(1) if alike else weights / weights.mean()
         # A vector has no others: its cells read one row of ones.
