@@ -7,15 +7,15 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from sktf._cells.sorting import count_distinct, row_numbers
-from sktf._cells.unfolding import seen_indices, side_sizes
+from sktf._cells.sorting import count_distinct, drawn_cells, row_numbers
+from sktf._cells.unfolding import seen_indices, side_sizes, to_cells
 
 # Parts that share no index with the rest are strays while they hold no more of the cells.
 _STRAY = 0.05
 # Share of the fibers of a mode that may be empty beyond what chance leaves.
 _EMPTY = 0.1
-# Rows from which on they are taken for distinct.
-_MANY = 2**20
+# Of more rows, about so many tell how many are of distinct cells.
+_MANY = 2**17
 # Fibers, drawn at random, that tell what chance leaves.
 _N_FIBERS = 4096
 # Cells whose indices are joined at once, or more if there are more indices.
@@ -44,7 +44,9 @@ def warn_of_cells(observations, frame, stacklevel):
     kept = all(seen is None for seen in frame.stored)
     warn_unseen(observations, kept, stacklevel + 1)
     full = side_sizes(frame.shape, frame.groups)
-    warn_under_determined(observations.seen_by(frame), frame.groups, full, stacklevel + 1)
+    cells = to_cells(observations.coords, frame.shape, frame.groups, frame.stored)
+    read = observations._replace(coords=cells, shape=frame.sizes)
+    warn_under_determined(read, frame.groups, full, stacklevel + 1)
 
 
 def warn_unseen(observations, kept, stacklevel):
@@ -83,9 +85,7 @@ def warn_empty_fibers(observations, stacklevel):
     if len(observations.shape) < 3:
         return
     coords, shape, found = observations.coords, observations.shape, []
-    # Of very many rows few are of one cell.
-    rng, many = np.random.RandomState(0), len(coords) > _MANY
-    n_cells = len(coords) if many else count_distinct(coords, shape)
+    rng, n_cells = np.random.RandomState(0), _count_cells(coords, shape)
     seen = [count[count > 0] for count in observations.row_counts(shape)]
     for mode, length in enumerate(map(len, seen)):
         others = [n for n in range(len(shape)) if n != mode]
@@ -106,6 +106,13 @@ def warn_empty_fibers(observations, stacklevel):
             CompletionWarning,
             stacklevel + 1,
         )
+
+
+def _count_cells(coords, shape):
+    """Return how many distinct cells there are, of many rows about how many."""
+    share = min(1.0, _MANY / len(coords))
+    told = coords[drawn_cells(coords, share, np.random.RandomState(0))] if share < 1 else coords
+    return count_distinct(told, shape) / share
 
 
 def warn_under_determined(cells, groups, full, stacklevel):
@@ -182,6 +189,8 @@ def _parts(cells):
         ends = np.tile(first, len(others)), np.concatenate(others)
         edges = coo_array((np.ones(ends[0].size, bool), ends), shape=(starts[-1],) * 2)
         labels = connected_components(edges, directed=False)[1][labels]
+        if (labels == labels[0]).all():  # whatever the other cells join
+            return list(cells.shape), 1, 0.0
     n_seen = [np.count_nonzero(mode) for mode in np.split(seen, starts[1:-1])]
     in_part = np.bincount(labels[cells.coords[:, 0]])
     return n_seen, np.count_nonzero(in_part), 1 - in_part.max() / len(cells.coords)

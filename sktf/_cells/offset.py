@@ -13,6 +13,8 @@ from sktf._cells.unfolding import find_sides, to_cells
 _LEVEL = 10
 # Relative tolerances of additive terms, of up to so many cells and of more.
 _EXACT, _FINE, _MANY = 1e-12, 1e-5, 10**5
+# Values whose squares are held at once.
+_CHUNK = 2**20
 
 
 class Offset(NamedTuple):
@@ -48,17 +50,26 @@ def fit_offset(observations, kind, scale, tol=None):
     values = values / unit
     mean = float(np.average(values, weights=weights))
     if kind == "auto":
-        std = np.sqrt(np.average((values - mean) ** 2, weights=weights))
+        std = np.sqrt(_mean_square(values, weights, mean))
         kind = "mean" if np.abs(mean) > _LEVEL * std else None
     level = mean if kind is not None else 0.0
     terms = _additive_terms(observations, values - level, tol) if kind == "additive" else ()
-    left = values - Offset(level, terms, 1.0).at(coords)
+    values -= Offset(level, terms, 1.0).at(coords) if terms else level
     # Differences of equal values leave rounding errors, nothing to descend on.
-    if np.abs(left).max() <= 1e-12:
+    if max(values.max(), -values.min()) <= 1e-12:
         rms = 0.0
     else:
-        rms = float(unit * np.sqrt(np.average(left**2, weights=weights))) if scale else 1.0
+        rms = float(unit * np.sqrt(_mean_square(values, weights))) if scale else 1.0
     return Offset(float(unit * level), tuple(unit * term for term in terms), rms)
+
+
+def _mean_square(values, weights, center=0.0):
+    """Return the mean square of what values are off a center, without an array of it."""
+    total = 0.0
+    for start in range(0, len(values), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        total += ((values[part] - center) ** 2 * weights[part]).sum()
+    return total / weights.sum()
 
 
 def level_share(observations):
@@ -74,8 +85,9 @@ def kurtosis(observations):
     values, weights = observations.values, observations.weights
     left = values - np.average(values, weights=weights)
     left = left / (np.abs(left).max() or 1.0)
-    square = np.average(left**2, weights=weights)
-    return float(np.average(left**4, weights=weights) / square**2) if square > 0 else 0.0
+    squares = left**2
+    square = np.average(squares, weights=weights)
+    return float(np.average(squares**2, weights=weights) / square**2) if square > 0 else 0.0
 
 
 def _additive_terms(observations, values, tol):

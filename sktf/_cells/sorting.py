@@ -8,8 +8,8 @@ from sktf._compile import compiled
 
 # Of so many times as many possible rows as rows, a byte each is cheaper than a sort.
 _MANY_POSSIBLE = 16
-# Rows that are mixed at once.
-_CHUNK = 2**18
+# Rows that are numbered, or counted, at once.
+_CHUNK = 2**16
 
 
 def cell_numbers(observations):
@@ -40,8 +40,18 @@ def count_distinct(table, shape):
     if not len(table) or n_possible > _MANY_POSSIBLE * len(table):
         return int(row_numbers(table).max(initial=-1)) + 1
     occurs = np.zeros(n_possible, bool)
-    occurs[np.ravel_multi_index(tuple(table.T), shape)] = True
+    for start in range(0, len(table), _CHUNK):
+        occurs[np.ravel_multi_index(tuple(table[start : start + _CHUNK].T), shape)] = True
     return int(np.count_nonzero(occurs))
+
+
+def count_each(column, size):
+    """Return how often each whole number from 0 up, to ``size`` at least, occurs in a column."""
+    counts = np.zeros(max(size, int(column.max(initial=-1)) + 1), np.int64)
+    n_rows = max(_CHUNK, 4 * len(counts))  # of which a copy is made
+    for start in range(0, len(column), n_rows):
+        counts += np.bincount(column[start : start + n_rows], minlength=len(counts))
+    return counts
 
 
 def drawn_cells(coords, share, rng):
@@ -53,15 +63,23 @@ def drawn_cells(coords, share, rng):
     odd = rng.randint(2**32, size=(coords.shape[1] + 2, 2), dtype=np.uint64)
     multipliers = (odd[:, 0] << np.uint64(32)) | odd[:, 1] | np.uint64(1)
     drawn = np.empty(len(coords), bool)
-    for start in range(0, len(coords), _CHUNK):
-        rows = coords[start : start + _CHUNK].astype(np.uint64)
-        mixed = np.zeros(len(rows), np.uint64)
-        for column, multiplier in zip(rows.T, multipliers, strict=False):
-            mixed = (mixed ^ (mixed >> np.uint64(29))) * multipliers[-1] + column * multiplier
-        for shift in (30, 27):
-            mixed = (mixed ^ (mixed >> np.uint64(shift))) * multipliers[-2]
-        drawn[start : start + _CHUNK] = (mixed >> np.uint64(32)) < np.uint64(share * 2**32)
+    with np.errstate(over="ignore"):  # of scalars, where nothing is compiled
+        _draw(coords, multipliers, np.uint64(share * 2**32), drawn)
     return drawn
+
+
+@compiled()
+def _draw(coords, multipliers, least, drawn):
+    """Write which rows are mixed to numbers below ``least``."""
+    last, before = multipliers[-1], multipliers[-2]
+    for e in range(len(coords)):
+        mixed = np.uint64(0)
+        for n in range(coords.shape[1]):
+            mixed = (mixed ^ (mixed >> np.uint64(29))) * last
+            mixed += np.uint64(coords[e, n]) * multipliers[n]
+        for shift in (np.uint64(30), np.uint64(27)):
+            mixed = (mixed ^ (mixed >> shift)) * before
+        drawn[e] = (mixed >> np.uint64(32)) < least
 
 
 @compiled()

@@ -1,16 +1,21 @@
 """Leading subspaces of the observed cells, in which the truth stands out from noise."""
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, diags_array
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
-from sktf._cells.sorting import row_numbers
+from sktf._cells.sorting import lexicographic
+from sktf._compile import compiled
 
 # Up to this many rows, or this many times the width, all eigenvectors are computed.
 _FEW, _NARROW = 64, 3
 # Relative accuracy of the eigenvalues. Where few cells are seen vectors hardly stand out: at 0.03
 # half of the tensors at the edge of what is found are lost.
 _TOL = 1e-3
+# Where pairs of cells in one column are at most so many times the cells, the matrix is formed: a
+# product with it is then cheaper than two with the unfolding. It is an array where the pairs are
+# more than this share of its entries.
+_PAIRS, _DENSE = 6, 0.2
 # Restarts of the Lanczos iteration, each of about twice the width of products.
 _RESTARTS = 20
 
@@ -29,33 +34,64 @@ def leading_subspaces(observations, width, rng):
     entries = values * (weights / weights.mean())
     bases = []
     for mode, size in enumerate(shape):
-        unfolding = _unfold(coords, entries, mode, size)
-        bases.append(_leading(unfolding, min(width, size), rng))
+        gram = _gram(*_unfold(coords, entries, mode), size)
+        bases.append(_leading(gram, min(width, size), rng))
     return bases
 
 
-def _unfold(coords, entries, mode, size):
-    """Return the sparse unfolding, without the columns in which rows have nothing to agree on."""
-    columns = row_numbers(np.delete(coords, mode, axis=1))
-    shared = np.bincount(columns)[columns] > 1
-    columns = np.unique(columns[shared], return_inverse=True)[1]
-    n_columns = int(columns.max(initial=-1)) + 1
-    cells = entries[shared], (coords[shared, mode], columns)
-    return csr_array(cells, shape=(size, max(1, n_columns)))
+def _unfold(coords, entries, mode):
+    """Return edges of the columns, rows and entries, column by column, of the sparse unfolding.
+
+    Columns in which rows have nothing to agree on are left out.
+    """
+    others = [column for n, column in enumerate(coords.T) if n != mode]
+    sequence = lexicographic(others)
+    new = np.zeros(len(sequence), bool)
+    for column in others:
+        column = column[sequence]
+        new[1:] |= column[1:] != column[:-1]
+    lengths = np.diff(np.flatnonzero(new), prepend=0, append=len(new))
+    sequence = sequence[np.repeat(lengths > 1, lengths)]
+    edges = np.cumsum(np.append(0, lengths[lengths > 1]))
+    return edges, coords[sequence, mode], entries[sequence]
 
 
-def _leading(unfolding, width, rng):
-    """Return the leading eigenvectors of ``A A^T`` without its diagonal."""
-    size, transposed = unfolding.shape[0], unfolding.T.tocsr()
-    diagonal = unfolding.power(2).sum(axis=1)
-    if size <= max(_FEW, _NARROW * width):
-        gram = (unfolding @ transposed).toarray() - np.diag(diagonal)
-        return np.linalg.eigh(gram)[1][:, ::-1][:, :width]
+def _gram(edges, rows, entries, size):
+    """Return ``A A^T`` without its diagonal: as an array, as a sparse one, or by its products."""
+    lengths = np.diff(edges)
+    n_pairs = int((lengths * (lengths - 1)).sum())
+    if n_pairs <= _PAIRS * len(rows) and n_pairs > _DENSE * size**2:
+        gram = np.zeros((size, size))
+        _add_pairs(edges, rows, entries, gram)
+        return gram
+    columns = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+    unfolding = csr_array((entries, (rows, columns)), shape=(size, max(1, len(lengths))))
+    transposed, diagonal = unfolding.T.tocsr(), unfolding.power(2).sum(axis=1)
+    if n_pairs <= _PAIRS * len(rows) or size <= _FEW:
+        return unfolding @ transposed - diags_array(diagonal)
 
     def multiply(vectors):
-        return unfolding @ (transposed @ vectors) - diagonal * vectors
+        return unfolding @ (transposed @ vectors) - (diagonal * vectors.T).T
 
-    gram = LinearOperator((size, size), multiply, dtype=np.float64)
+    return LinearOperator((size, size), multiply, matmat=multiply, dtype=np.float64)
+
+
+@compiled()
+def _add_pairs(edges, rows, entries, gram):
+    """Add the products of cells of one column but of different rows."""
+    for column in range(len(edges) - 1):
+        for e in range(edges[column], edges[column + 1]):
+            for other in range(edges[column], edges[column + 1]):
+                if rows[e] != rows[other]:
+                    gram[rows[e], rows[other]] += entries[e] * entries[other]
+
+
+def _leading(gram, width, rng):
+    """Return the leading eigenvectors of a matrix."""
+    size = gram.shape[0]
+    if size <= max(_FEW, _NARROW * width):
+        dense = gram.toarray() if hasattr(gram, "toarray") else gram @ np.eye(size)
+        return np.linalg.eigh(dense)[1][:, ::-1][:, :width]
     drawn = rng.standard_normal((size, width))
     how = {"which": "LA", "v0": drawn[:, 0], "tol": _TOL, "maxiter": _RESTARTS}
     try:

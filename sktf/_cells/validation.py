@@ -8,7 +8,7 @@ from sklearn.utils import check_array, check_X_y
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from sktf._cells.complaints import about_rows, explained
-from sktf._cells.sorting import count_distinct
+from sktf._cells.sorting import count_distinct, count_each
 
 MAX_ROWS = 2**27
 # Largest dense array that is made of entries, in cells.
@@ -43,8 +43,7 @@ class Observations(NamedTuple):
 
     def row_counts(self, sizes):
         """Return for each side of these sizes how many observations read each of its rows."""
-        pairs = zip(self.coords.T, sizes, strict=True)
-        return [np.bincount(column, minlength=size) for column, size in pairs]
+        return [count_each(*pair) for pair in zip(self.coords.T, sizes, strict=True)]
 
     def take(self, rows):
         """Return the observations ``rows``."""

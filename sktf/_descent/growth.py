@@ -26,8 +26,14 @@ _FRESH, _FIRST_STEPS, _STEPS = 16, 200, 100
 # Iterations without progress on held-out cells that end a descent. The first components may lie
 # behind a plateau: with them it begins once the training loss has moved; others stand out at once.
 _PATIENCE, _PLATEAU = 30, 0.3
+# The first descent ends where it leaves no more than this share of the loss: what it has found
+# reaches its size in a few sweeps, and what it has not stands out the more.
+_LEFT = 0.3
 # Samples are doubled up to so many cells where nothing is found.
 _LARGEST = 2**22
+# A sample that would take nearly all cells takes all; of fewer than so many times its cells each is
+# drawn or not, of more some are drawn.
+_NEARLY, _FEW_TIMES = 0.75, 16
 # Cells that tell the training loss.
 _TOLD = 20_000
 # Standard errors by which held-out cells must prefer components to none.
@@ -124,7 +130,8 @@ class GrowingRun(Run):
         """Go on from the mean of comparable runs, polished, where that is better."""
         near = [run.theta for run in runs if run.score < _COMPARABLE * self.score]
         if len(near) > 1 and self.theta.n_components:
-            self._go_on_from(self._polished(mean_of(near), progress, thorough=True))
+            mean = mean_of(near)
+            self._go_on_from(self._polished(mean, progress, thorough=True, near=self.penalty))
 
     def _add_all(self, progress):
         kind, cells = self.kind, self._growth.cells
@@ -161,12 +168,15 @@ class GrowingRun(Run):
     def _draw(self, size):
         """Draw a sample of about so many cells, unless there is one already."""
         cells = self._growth.cells
-        if self._sample is not None and len(self._sample.values) > size / 2:
+        n_cells = len(cells.values)
+        if self._sample is not None and len(self._sample.values) > _NEARLY * size:
             return
-        if 2 * size > len(cells.values):
+        if size > _NEARLY * n_cells:
             self._sample = cells
+        elif _FEW_TIMES * size > n_cells:
+            self._sample = cells.take(self._rng.random_sample(n_cells) < size / n_cells)
         else:
-            self._sample = cells.take(np.unique(self._rng.randint(len(cells.values), size=size)))
+            self._sample = cells.take(np.unique(self._rng.randint(n_cells, size=size)))
 
     def _take(self, model, n_iter=0, time=0.0):
         """Go on from a model, and record it, so many steps and so much time on."""
@@ -177,15 +187,18 @@ class GrowingRun(Run):
         result = Result(model, self.loss, n_iter, time, "")
         self.recorder.end_stage(result, validation_loss=error)
 
-    def _polished(self, model, progress, *, thorough):
-        """Return a model polished and pruned, and its penalty; a thorough polish searches that."""
+    def _polished(self, model, progress, *, thorough, near=None):
+        """Return a model polished and pruned, and its penalty.
+
+        A thorough polish searches that, nearby where it is known.
+        """
         polish = Polish(self._sample, self._growth.looked_at, progress)
-        model, penalty = polish.search(model) if thorough else polish.rough(model)
+        model, penalty = polish.search(model, near) if thorough else polish.rough(model)
         few = polish.prune(model, penalty).at_most(self._growth.most)
         if few.n_components == model.n_components:
             return few, penalty
         if thorough:
-            return polish.search(few)
+            return polish.search(few, penalty)
         return polish.settle(few, penalty)[0], penalty
 
     def _go_on_from(self, polished):
@@ -198,9 +211,12 @@ class GrowingRun(Run):
         return True
 
     def _wants_more(self, progress):
-        """Whether components that the user does not allow would be wanted."""
-        tried = (self._fresh(width, progress) for width in WIDTHS[:3])
-        return any(fresh is not None for fresh in tried)
+        """Whether components that the user does not allow would be wanted.
+
+        Two of three tries must find some: one may by chance.
+        """
+        tried = [self._fresh(width, progress) for width in WIDTHS[:3]]
+        return sum(fresh is not None for fresh in tried) > 1
 
     def _fresh(self, kind, progress):
         """Return the factors of components that have grown on what the model leaves, or None."""
@@ -216,7 +232,7 @@ class GrowingRun(Run):
         if kind is not None:
             problem = problem._replace(losses=problem.losses[:1])
         run = Run(0, problem.training.from_numpy(theta), Recorder(lambda _: {}, None, CHECK_EVERY))
-        _descend(problem, run, _PLATEAU if first else 0.0)
+        _descend(problem, run, _PLATEAU if first else 0.0, _LEFT if first else 0.0)
         self._take(self.theta, run.recorder.iteration, run.recorder.time)
         if run.stopped or (run.status == "max_iter" and problem.max_iter == shared.max_iter):
             self.status = run.status
@@ -298,12 +314,16 @@ def _left(model, cells):
     return cells._replace(values=cells.values - model.at(cells.coords))
 
 
-def _descend(problem, run, progress):
-    """Descend on one loss after another, as long as held-out cells want what has grown."""
+def _descend(problem, run, progress, left):
+    """Descend on one loss after another, as long as held-out cells want what has grown.
+
+    A descent ends where it leaves that share of the loss of its start.
+    """
     for number, loss in enumerate(problem.losses):
         if number and not (run.can_go_on and _wants(problem, problem.losses[number - 1], run)):
             return
-        run.descend(problem, loss, problem.max_iter, progress=progress)
+        until = left * problem.training.with_loss(loss).loss(run.theta) if not number else None
+        run.descend(problem, loss, problem.max_iter, until=until, progress=progress)
 
 
 def _wants(problem, loss, run):

@@ -6,6 +6,7 @@ the other modes read as ones, fitted jointly.
 """
 
 from itertools import islice
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
@@ -17,8 +18,8 @@ from sktf._objective.row_equations import CellsByRow, others_of, solve_rows
 
 # A sweep that changes the held-out error by a smaller share is the last one, of so many at most.
 _LITTLE, _SWEEPS = 1e-3, 30
-# Penalties that are tried are so many times one another, so many in either direction.
-_TIMES, _PENALTIES = 3.0, 6
+# Penalties that are tried are so many times one another, at first and then; so many at most.
+_TIMES, _FINE, _PENALTIES = 3.0, 3**0.5, 6
 # Where the parameters are a smaller share of the cells, a penalty is not worth a search.
 _FEW = 0.05
 # The multiple of the natural penalty that is tried first: of a strong one, components that have not
@@ -26,6 +27,8 @@ _FEW = 0.05
 _WEAK, _ROUGH_SWEEPS = 1 / 3, 8
 # Relative to the trace of a matrix, what keeps it invertible.
 _RIDGE = 1e-9
+# Of more cells those in the order of one mode are held at once: to sort them is less than a sweep.
+_MANY = 2**22
 # Fewer components are polished where they leave at most so many times the squares, in so many
 # sweeps, until so many numbers of them in a row are no better.
 _WITHIN_REACH, _GLANCE, _BEYOND = 1.5, 3, 3
@@ -129,28 +132,37 @@ class Polish:
     """
 
     def __init__(self, cells, held_out, progress, dtype=np.float64):
-        modes = range(len(cells.shape))
-        self._modes = [CellsByRow.of(cells, mode, dtype) for mode in modes]
-        self._held_out, self._progress, self._n_cells = held_out, progress, len(cells.values)
+        self._cells, self._dtype, self._n_cells = cells, dtype, len(cells.values)
+        self._held_out, self._progress, self._kept = held_out, progress, {}
+
+    def _by_row(self, mode):
+        """Return the cells in the order of a mode, those of many cells anew each time."""
+        if mode in self._kept:
+            return self._kept[mode]
+        by_row = CellsByRow.of(self._cells, mode, self._dtype)
+        if self._n_cells <= _MANY:
+            self._kept[mode] = by_row
+        return by_row
 
     def sweep(self, model, penalty):
         """Return the model after one sweep."""
         factors, terms = list(model.factors), list(model.terms)
         n = model.n_components
-        for mode, cells in enumerate(self._modes):
+        for mode in range(len(factors)):
             others = others_of(factors, terms, mode)
             weights = [penalty.factors] * n + [*penalty.terms[mode : mode + 1]]
-            solved = solve_rows(cells, others, _ridge(np.array(weights)))
+            solved = solve_rows(self._by_row(mode), others, _ridge(np.array(weights)))
             factors[mode] = solved[:, :n]
             terms[mode : mode + 1] = [solved[:, n]] if terms else []
         return Model(factors, tuple(terms))
 
-    def settle(self, model, penalty, most=_SWEEPS):
+    def settle(self, model, penalty, most=_SWEEPS, bound=inf):
         """Return the model where sweeps change little on held-out cells, and its error there.
 
         A longer step in the direction of a sweep is taken where it pays: sweeps creep in swamps.
+        An error that rises above ``bound`` ends them as well.
         """
-        last = np.inf
+        last = inf
         for number in range(most):
             before, model = model, self.sweep(model, penalty)
             error = model.error(self._held_out)
@@ -158,7 +170,8 @@ class Polish:
                 far = model.beyond(before, np.sqrt(number))
                 further = far.error(self._held_out)
                 model, error = (far, further) if further < error else (model, error)
-            if self._progress.stopped or not abs(error - last) > _LITTLE * error:
+            is_little = not abs(error - last) > _LITTLE * error
+            if self._progress.stopped or is_little or error > max(last, bound):
                 break
             last = error
         return model, error
@@ -168,24 +181,35 @@ class Polish:
         penalty = Penalty.natural(model, model.error(self._held_out)).times(_WEAK)
         return self.settle(model, penalty, _ROUGH_SWEEPS)[0], penalty
 
-    def search(self, model):
-        """Return the model polished under the best penalty, and this."""
-        penalty = Penalty.natural(model, model.error(self._held_out)).times(_WEAK)
-        best, error = self.settle(model, penalty)
-        if model.n_components * sum(map(len, model.factors)) < _FEW * self._n_cells:
-            return best, penalty
-        for times in (_TIMES, 1 / _TIMES, np.sqrt(_TIMES), 1 / np.sqrt(_TIMES)):
-            for _ in range(_PENALTIES):
-                tried = penalty.times(times)
-                found, its_error = self.settle(best, tried)
-                if its_error >= error:
-                    break
-                best, error, penalty = found, its_error, tried
+    def search(self, model, near=None):
+        """Return the model polished under the best penalty, and this.
+
+        ``near`` is a penalty not far from it; None: nothing is known of it.
+        """
+        penalty = near or Penalty.natural(model, model.error(self._held_out)).times(_WEAK)
+        found = (*self.settle(model, penalty), penalty)
+        if model.n_components * sum(map(len, model.factors)) >= _FEW * self._n_cells:
+            for times in (_FINE,) if near else (_TIMES, _FINE):
+                stronger = self._follow(*found, times)
+                # What is weaker than a stronger one that is better has been tried.
+                is_better = stronger[1] < found[1]
+                found = stronger if is_better else self._follow(*found, 1 / times)
+        best, _, penalty = found
         return best, penalty
+
+    def _follow(self, best, error, penalty, times):
+        """Return what is polished best under multiples of a penalty, its error and the penalty."""
+        for _ in range(_PENALTIES):
+            tried = penalty.times(times)
+            found, its_error = self.settle(best, tried, bound=error)
+            if its_error >= error:
+                break
+            best, error, penalty = found, its_error, tried
+        return best, error, penalty
 
     def prune(self, model, penalty):
         """Return the model with the fewest components that held-out cells find as good as any."""
-        tried, since, least = [model], 0, np.inf
+        tried, since, least = [model], 0, inf
         bound = _WITHIN_REACH * model.error(self._held_out)
         for factors in compressions(model.factors):
             few = model._replace(factors=factors)

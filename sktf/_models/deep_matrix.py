@@ -245,7 +245,7 @@ class DeepMatrixCompletion(GradientDescentCompletion, _Sides):
         return one_for_each(self.hidden, n_inner, "hidden", f"widths for depth={self.depth}")
 
     def _default_start(self, kind, order):
-        return Start("gaussian", 1e-4, 0.0 if kind == "zero_mean" else 0.1)
+        return Start("gaussian", 1e-4, 0.1 if kind == "positive" else 0.0)
 
     def _measures(self, factors):
         return {"singular_values": product_singular_values(*factors)}

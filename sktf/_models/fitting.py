@@ -386,4 +386,6 @@ class Fitting:
 
 
 def _mean(observations):
-    return float(np.average(observations.values, weights=observations.weights))
+    values, weights = observations.values, observations.weights
+    alike = weights.strides == (0,)  # then nothing is multiplied
+    return float(values.mean() if alike else np.average(values, weights=weights))

@@ -37,7 +37,7 @@ from sktf._objective.measurements import SensingObjective, check_measurements, f
 # early_stopping="auto" holds cells out from this many distinct observed cells on.
 _ENOUGH_TO_HOLD_OUT = 100
 # Held-out cells there are at most, and cells from which on these are drawn without a number each.
-_MOST_HELD_OUT, _TOO_MANY_TO_NUMBER, _FIRST_ROWS = 200_000, 2**20, 2**12
+_MOST_HELD_OUT, _TOO_MANY_TO_NUMBER, _FIRST_ROWS = 200_000, 2**17, 2**12
 _NOT_MOVED = (
     "the loss has hardly moved from its start, so increase init_scale or max_iter (deep models "
     "leave a small start late)."
@@ -64,7 +64,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
 
     @abstractmethod
     def _default_start(self, kind, order):
-        """Return the ``Start`` of kind "zero_mean" or "positive" for data of RMS 1."""
+        """Return the ``Start`` of a kind for data of RMS 1: "zero_mean", "within" or "positive"."""
 
     def _most_components(self):
         """Return how many components the user allows, None without a bound."""

@@ -147,9 +147,8 @@ class SampledFitting(Fitting):
             model = self.factorization.narrowed(n_components)
             return model, model.start(rng, *default("positive", order))
         bases = leading_subspaces(cells, kind, rng)
-        return self.factorization.grown_within(
-            bases, n_components, rng, default("zero_mean", order)
-        )
+        start = default("within", order)
+        return self.factorization.grown_within(bases, n_components, rng, start)
 
     def _widest(self):
         return default_components(self.frame.sizes, len(self._cells.values))

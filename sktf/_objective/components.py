@@ -6,8 +6,8 @@ from math import prod
 
 import numpy as np
 
-# Numbers held at once while products of factor rows are formed: a cache holds them.
-_CHUNK = 2**16
+# Numbers of a factor held at once while products of rows are formed: 128 KiB, for the cache.
+_CHUNK = 2**14
 # Cells, drawn at random, at which entries are looked at.
 _N_CELLS = 4096
 # Two components whose unit tensors have a larger |inner product| are one component.
@@ -57,8 +57,12 @@ def sum_of_products(factors, cells):
     total = np.empty(len(cells))
     n_rows = max(1, _CHUNK // max(1, factors[0].shape[1]))
     for start in range(0, len(cells), n_rows):
-        part = slice(start, start + n_rows)
-        total[part] = prod(f[cells[part, n]] for n, f in enumerate(factors)).sum(axis=1)
+        part = cells[start : start + n_rows]
+        product, *others = (f.take(part[:, n], axis=0) for n, f in enumerate(factors))
+        last = others.pop() if others else np.ones_like(product)
+        for other in others:
+            product *= other
+        np.einsum("er,er->e", product, last, out=total[start : start + n_rows])
     return total
 
 

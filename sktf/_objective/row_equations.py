@@ -14,7 +14,7 @@ import numpy as np
 from numba import config as numba_config
 from numba import njit
 
-from sktf._cells.sorting import lexicographic
+from sktf._cells.sorting import count_each
 from sktf._compile import compiled
 from sktf._objective import lanes
 from sktf._objective.lanes import LINE, SUMS, load, plus_product, spread, store, whole_lines
@@ -41,20 +41,32 @@ class CellsByRow(NamedTuple):
     def of(cls, cells, mode, dtype=np.float64):
         """Return observations in the order of their rows in a mode; their mean weight is 1."""
         coords, values, weights, shape = cells
-        values = values.astype(dtype, copy=False)
-        sequence = lexicographic([coords[:, mode]])
-        counts = np.bincount(coords[:, mode], minlength=shape[mode])
-        modes = [n for n in range(len(shape)) if n != mode]
+        edges = np.cumsum(np.append(0, count_each(coords[:, mode], shape[mode])))
+        alike = weights.strides == (0,) or (weights == weights[:1]).all()
+        weights = np.ones(1) if alike else weights / weights.mean()
         # A vector has no others: its cells read one row of ones.
-        others = np.zeros((len(values), max(1, len(modes))), np.int32)
-        start = 0
-        for column, n in enumerate(modes):
-            others[:, column] = coords[:, n][sequence] + start
-            start += shape[n]
-        alike = (weights == weights[:1]).all()
-        weights = np.ones(1) if alike else weights[sequence] / weights.mean()
-        weights = weights.astype(dtype, copy=False)
-        return cls(np.concatenate([[0], np.cumsum(counts)]), others, values[sequence], weights)
+        others = np.zeros((len(values), max(1, len(shape) - 1)), np.int32)
+        starts = np.cumsum([0, *(0 if n == mode else size for n, size in enumerate(shape))])
+        placed = np.empty(len(values), dtype), np.empty(len(weights), dtype)
+        _place(coords, values, weights, mode, starts, edges[:-1].copy(), others, *placed)
+        return cls(edges, others, *placed)
+
+
+@compiled()
+def _place(coords, values, weights, mode, starts, free, others, in_order, weights_in_order):
+    """Write cells where they belong; ``free`` has for each row where its next cell goes."""
+    if len(weights) == 1:
+        weights_in_order[0] = weights[0]
+    for e in range(len(coords)):
+        at, column = free[coords[e, mode]], 0
+        free[coords[e, mode]] += 1
+        for n in range(coords.shape[1]):
+            if n != mode:
+                others[at, column] = coords[e, n] + starts[n]
+                column += 1
+        in_order[at] = values[e]
+        if len(weights) > 1:
+            weights_in_order[at] = weights[e]
 
 
 @njit(inline="always")

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from sktf._cells import sorting
-from sktf._cells.sorting import count_distinct, drawn_cells
+from sktf._cells.sorting import count_distinct, count_each, drawn_cells
 
 
 @pytest.mark.parametrize("sizes", [(1,), (7,), (5, 4), (3, 2, 50), (2, 3, 2, 3, 2)])
@@ -42,6 +42,13 @@ def test_distinct_rows_are_counted(n_possible):
     table = np.random.default_rng(0).integers(0, shape, (400, 2)).astype(np.int32)
     assert count_distinct(table, shape) == len(np.unique(table, axis=0))
     assert count_distinct(table[:0], shape) == 0
+
+
+@pytest.mark.parametrize(("n_rows", "size"), [(0, 3), (10, 40), (300_000, 7)])
+def test_each_number_is_counted(n_rows, size):
+    """In parts, if there are many; a number beyond the size adds to the length."""
+    column = np.random.default_rng(0).integers(0, 9, n_rows).astype(np.int32)
+    assert_array_equal(count_each(column, size), np.bincount(column, minlength=size))
 
 
 def test_rows_are_drawn_cell_by_cell():

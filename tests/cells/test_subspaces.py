@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_array
+from scipy.sparse.linalg import LinearOperator
 
 from sktf._cells import subspaces as module
 from sktf._cells.subspaces import leading_subspaces
@@ -40,6 +42,28 @@ def test_eigenvectors_of_the_gram_matrix_without_its_diagonal(shape, weights):
         assert_allclose(basis.T @ basis, np.eye(2), atol=1e-8)
         wanted = vectors[:, -2:]
         assert_allclose(basis @ basis.T, wanted @ wanted.T, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("shape", "share", "form"),
+    [
+        ((90, 60, 50), 0.02, np.ndarray),
+        ((400, 60, 50), 0.002, csr_array),
+        ((50, 40, 30), 0.5, csr_array),
+        ((90, 60, 50), 0.3, LinearOperator),
+    ],
+)
+def test_every_form_of_the_gram_matrix(shape, share, form):
+    """Few cells of a column form the matrix, and so do few rows; many are multiplied by."""
+    tensor, _ = make_low_rank(shape, 2, random_state=0)
+    cells = observe(tensor, share)
+    twice = cells.take(np.r_[: len(cells.values), :5])  # some cells have two observations
+    gram = module._gram(*module._unfold(twice.coords, twice.values, 0), shape[0])
+    assert isinstance(gram, form)
+    wanted = cells.values.copy()
+    wanted[:5] *= 2
+    dense = dense_gram(cells._replace(values=wanted), 0)
+    assert_allclose(gram @ np.eye(shape[0]), dense, atol=1e-10 * np.abs(dense).max())
 
 
 def test_one_large_cell_captures_nothing():

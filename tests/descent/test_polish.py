@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from sktf._cells.validation import Observations
+from sktf._descent import polish as module
 from sktf._descent.polish import Model, Penalty, Polish, mean_of
 from sktf._descent.progress import Progress
 
@@ -131,6 +132,29 @@ def test_search_finds_a_penalty_that_no_other_beats_by_far():
     ]
     assert model.error(held_out) < 1.02 * min(others)
     assert model.error(held_out) < 0.9 * others[0]
+
+
+def test_a_search_nearby_is_as_good_as_one_from_afar():
+    """From a quarter of the penalty that a search finds."""
+    truth = Model(gaussian(SHAPE, 3), ())
+    cells = observe(SHAPE, truth.at, n_cells=250, noise=1.0)
+    held_out = observe(SHAPE, truth.at, n_cells=400, seed=5)
+    polish, start = polish_of(cells, held_out), Model(gaussian(SHAPE, 4, seed=3), ())
+    model, penalty = polish.search(start)
+    nearby, _ = polish.search(model, penalty.times(0.25))
+    assert nearby.error(held_out) <= 1.02 * model.error(held_out)
+
+
+def test_many_cells_are_sorted_anew_for_each_sweep(monkeypatch):
+    """What is held of fewer changes no bit."""
+    cells, model = observe(SHAPE, Model(gaussian(SHAPE, 2), ()).at), Model(gaussian(SHAPE, 3), ())
+    first = polish_of(cells).sweep(model, Penalty(0.1, ()))
+    monkeypatch.setattr(module, "_MANY", 100)
+    polish = polish_of(cells)
+    second = polish.sweep(model, Penalty(0.1, ()))
+    for factor, same in zip(first.factors, second.factors, strict=True):
+        assert_array_equal(factor, same)
+    assert not polish._kept
 
 
 def test_components_that_held_out_cells_do_not_want_are_pruned():
