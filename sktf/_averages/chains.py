@@ -10,7 +10,7 @@ from sktf._averages.posterior_choice import Choice
 from sktf._averages.posterior_space import Space
 
 # Sweeps from one draw that is kept to the next.
-_APART = 4
+APART = 4
 
 
 class Chain(NamedTuple):
@@ -49,7 +49,7 @@ def run_chain(begun, sampler, n_warmup, n_samples, number, chain):
             for _ in range(n_warmup):
                 state = sampler.sweep(state)
         while len(kept) < n_samples:
-            for _ in range(_APART):
+            for _ in range(APART):
                 state = sampler.sweep(state)
             kept.append(state.in_single_precision())
     except KeyboardInterrupt:

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sktf._averages.gibbs import Sampler
+from sktf._averages.posterior_space import Space
 from sktf._cells.sorting import cell_numbers
 from sktf._descent.race import as_good
 from sktf._models.verdict import Verdict, judge
@@ -19,6 +21,8 @@ _FEWEST, _MOST_COMPONENTS = 10, 40
 # sweep takes no more multiplications than these, and else where they leave this share of squares.
 _CHEAP = 5e7
 _WORTH = 0.98
+# So many held-out cells tell of the number of components; fewer, in so many more folds.
+_TELLING, _FOLDS = 500, 8
 # Sweeps of a trial: those that are dropped, and those that are averaged.
 _WARM, _AVERAGED = 10, 20
 # Standard errors by which held-out cells must ask for a share of the descent.
@@ -38,8 +42,46 @@ class Choice(NamedTuple):
     verdict: Verdict | None = None
 
 
+class _Fold(NamedTuple):
+    """Cells to train on as a chain reads them, and those held out: rows, values, shares."""
+
+    space: Space
+    sampler: Sampler
+    rows: np.ndarray
+    values: np.ndarray
+    shares: np.ndarray
+
+    @classmethod
+    def of(cls, space, training, held_out):
+        """Return the fold of these cells; the space may be that of a fit."""
+        space = space or Space.of(training)
+        rows, values = space.rows(held_out.coords), space.standardized(held_out.values)
+        shares = held_out.weights / held_out.weights.sum()
+        return cls(space, space.sampler(training), rows, values, shares)
+
+    def predicted(self, begin, model, n_components, rng):
+        """Return the mean prediction of a short chain."""
+        begin = self.space.begin(begin, model, n_components, rng)
+        state, total = self.sampler.begin(*begin, rng), 0.0
+        for sweep in range(_WARM + _AVERAGED):
+            state = self.sampler.sweep(state)
+            total = total + state.at(self.rows) if sweep >= _WARM else 0.0
+        return total / _AVERAGED
+
+    def squares(self, predicted):
+        """Return what each cell adds to the mean squared error."""
+        return self.shares * (self.values - predicted) ** 2
+
+    def error(self, predicted):
+        """Return the root mean squared error in units of y."""
+        return self.space.frame.offset.scale * np.sqrt(self.squares(predicted).sum())
+
+
 class _Trial(NamedTuple):
-    """Short chains of so many components: what the chosen of them predict, and leave."""
+    """Short chains of so many components: what the chosen of them predict.
+
+    ``squares`` are what held-out cells add to the mean squared error of each fold.
+    """
 
     n_components: int
     begins: tuple
@@ -56,6 +98,13 @@ def split(observations, rng):
     chosen = np.zeros(n_cells, bool)
     chosen[rng.permutation(n_cells)[: min(int(_SHARE * n_cells), _MOST)]] = True
     return observations.take(~chosen[numbers]), observations.take(chosen[numbers])
+
+
+def _more(training, held_out, rng):
+    """Return further cells to train on and held out, where those held out are few."""
+    n_folds = min(_FOLDS, _TELLING // len(held_out.values))
+    parts = (split(training, rng) for _ in range(n_folds))
+    return [(some, others) for some, others in parts if others is not None]
 
 
 def choose(space, model, training, held_out, n_components, rng, say):
@@ -79,22 +128,18 @@ def choose(space, model, training, held_out, n_components, rng, say):
     numbers = [n_components] if n_components else _numbers(model.rank_)
     if held_out is None:
         return Choice(n_components or max(_FEWEST, model.rank_), BOTH)
-    sampler, best = space.sampler(training), None
+    fold, others, best = _Fold.of(space, training, held_out), [], None
+    if len(numbers) > 1:
+        others = [_Fold.of(None, *parts) for parts in _more(training, held_out, rng)]
     for number in numbers:
-        trial = _tried(space, sampler, model, held_out, number, rng)
-        error = space.frame.offset.scale * np.sqrt(trial.squares.sum())
-        say(f"{number} components: held-out RMSE {error:.4g}")
+        trial = _tried(fold, others, model, number, rng)
+        say(f"{number} components: held-out RMSE {fold.error(trial.predicted):.4g}")
         work = len(training.values) * len(training.shape) * number**2
         if best is not None and not _is_better(trial, best, work):
             break
         best = trial
     descent = model.predict(held_out.coords)
-    weight = _weight(
-        held_out.weights,
-        space.standardized(held_out.values),
-        best.predicted,
-        space.standardized(descent),
-    )
+    weight = _weight(fold, best.predicted, space.standardized(descent))
     predicted = weight * space.values(best.predicted) + (1 - weight) * descent
     verdict = _verdict(predicted, training, held_out)
     return Choice(best.n_components, best.begins, weight, verdict)
@@ -122,35 +167,33 @@ def _is_worse(trial, best, n_errors):
     return excess.sum() > n_errors * np.sqrt(len(excess)) * excess.std()
 
 
-def _tried(space, sampler, model, held_out, n_components, rng):
-    """Return short chains from the descent and from a small start, or those that are better."""
-    rows, values, predicted = space.rows(held_out.coords), space.standardized(held_out.values), {}
-    for begin in BOTH:
-        state, total = sampler.begin(*space.begin(begin, model, n_components, rng), rng), 0.0
-        for sweep in range(_WARM + _AVERAGED):
-            state = sampler.sweep(state)
-            total = total + state.at(rows) if sweep >= _WARM else 0.0
-        predicted[(begin,)] = total / _AVERAGED
+def _tried(fold, others, model, n_components, rng):
+    """Return short chains from the descent and from a small start, or those that are better.
+
+    In the other folds, which tell of the number of components alone, chains begin small.
+    """
+    predicted = {(begin,): fold.predicted(begin, model, n_components, rng) for begin in BOTH}
     predicted[BOTH] = sum(predicted.values()) / 2
-    shares = held_out.weights / held_out.weights.sum()
-    squares = {begins: shares * (values - its) ** 2 for begins, its in predicted.items()}
+    squares = {begins: fold.squares(its) for begins, its in predicted.items()}
     best = min(squares, key=lambda begins: squares[begins].sum())
     best = BOTH if as_good(squares[BOTH], squares[best]) else best
-    return _Trial(n_components, best, predicted[best], squares[best])
+    more = [its.squares(its.predicted("small", None, n_components, rng)) for its in others]
+    squares = np.concatenate([squares[best], *more])
+    return _Trial(n_components, best, predicted[best], squares)
 
 
-def _weight(weights, values, chains, descent):
+def _weight(fold, chains, descent):
     """Return the weight of chains beside a descent, by least squares (stacking, Wolpert 1992).
 
     It is larger than that by two standard errors (White 1980): held-out cells have to ask for the
     descent, and few of them cannot.
     """
-    step, left = chains - descent, values - descent
-    length = weights @ step**2
-    if len(values) < _ENOUGH or not length > 0:
+    shares, step, left = fold.shares, chains - descent, fold.values - descent
+    length = shares @ step**2
+    if len(left) < _ENOUGH or not length > 0:
         return 1.0
-    weight = weights @ (left * step) / length
-    error = np.sqrt(np.sum((weights * step * (left - weight * step)) ** 2)) / length
+    weight = shares @ (left * step) / length
+    error = np.sqrt(np.sum((shares * step * (left - weight * step)) ** 2)) / length
     return float(np.clip(weight + _SIGNIFICANT * error, 0, 1))
 
 
