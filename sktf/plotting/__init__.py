@@ -7,14 +7,15 @@ For observed against predicted values scikit-learn's own display is re-exported:
 from sklearn.metrics import PredictionErrorDisplay
 
 from sktf.plotting.agreement import AgreementDisplay
+from sktf.plotting.calibration import CalibrationDisplay
 from sktf.plotting.factors import FactorsDisplay
 from sktf.plotting.rank_curve import RankCurveDisplay
 from sktf.plotting.slices import SliceDisplay
 from sktf.plotting.trajectory import TrajectoryDisplay
 
 __all__ = [
-    "AgreementDisplay", "FactorsDisplay", "PredictionErrorDisplay", "RankCurveDisplay",
-    "SliceDisplay", "TrajectoryDisplay",
+    "AgreementDisplay", "CalibrationDisplay", "FactorsDisplay", "PredictionErrorDisplay",
+    "RankCurveDisplay", "SliceDisplay", "TrajectoryDisplay",
 ]  # fmt: skip
 
 

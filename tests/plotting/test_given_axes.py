@@ -8,6 +8,7 @@ from sklearn.exceptions import NotFittedError
 
 from sktf.plotting import (
     AgreementDisplay,
+    CalibrationDisplay,
     FactorsDisplay,
     RankCurveDisplay,
     SliceDisplay,
@@ -50,11 +51,12 @@ def test_given_axes_are_used(display, grid):
         (SliceDisplay, ([[0, 0]], [1.0])),
         (RankCurveDisplay, ([[0, 0]], [1.0])),
         (AgreementDisplay, ([[0, 0]],)),
+        (CalibrationDisplay, ([[0, 0]], [1.0])),
     ],
 )
 def test_from_estimator_needs_a_fitted_estimator(display, data):
     """Unfitted estimators, and those with nothing to draw, are told apart."""
     with pytest.raises(NotFittedError):
         display.from_estimator(Fitted(), *data)
-    with pytest.raises(ValueError, match="Fitted has no .*_ to draw"):
+    with pytest.raises(ValueError, match="Fitted has no .* to draw"):
         display.from_estimator(Fitted().fit(offset_=1.0), *data)
