@@ -154,17 +154,9 @@ def _numbers(rank):
 
 def _is_better(trial, best, work):
     """Whether more components are better: where a sweep is cheap, if as good, else by far."""
-    if best.n_components < _FEWEST:
-        return not _is_worse(trial, best, _SIGNIFICANT)
-    if work <= _CHEAP:
-        return not _is_worse(trial, best, 1)
+    if best.n_components < _FEWEST or work <= _CHEAP:
+        return as_good(trial.squares, best.squares)
     return trial.squares.sum() < _WORTH * best.squares.sum()
-
-
-def _is_worse(trial, best, n_errors):
-    """Whether a trial leaves more squares, by so many standard errors."""
-    excess = trial.squares - best.squares
-    return excess.sum() > n_errors * np.sqrt(len(excess)) * excess.std()
 
 
 def _tried(fold, others, model, n_components, rng):

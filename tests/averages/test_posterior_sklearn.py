@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore::sktf.CompletionWarning"),
 ]
-SHORT = {"n_samples": 4, "n_warmup": 3, "n_chains": 2, "random_state": 0}
+SHORT = {"n_components": 2, "n_samples": 4, "n_warmup": 3, "n_chains": 2, "random_state": 0}
 
 
 def expected_failed_checks(estimator):
