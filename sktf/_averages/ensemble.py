@@ -3,19 +3,21 @@
 import warnings
 from copy import deepcopy
 from dataclasses import KW_ONLY, dataclass
-from itertools import chain
 from numbers import Integral
 from typing import Self
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.metrics import r2_score
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval
-from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
-from sktf._averages.telling import catching, tell_once
+from sktf._averages.members import fit_all, n_good, variance_within
+from sktf._averages.stacking import Composition, folds, stacked_weights
+from sktf._averages.telling import tell_once
 from sktf._cells.identifiability import CompletionWarning
+from sktf._cells.validation import check_held_out, check_observations
 from sktf._docs import documented
 from sktf._models.base import BaseCompletion
 from sktf._models.cp import CPCompletion
@@ -27,9 +29,6 @@ from sktf._models.sklearn_types import (
     checks_parameters,
 )
 
-# Members whose share of unexplained variance on held-out cells exceeds that of the median member
-# by this factor are left out of the mean.
-_FAILED = 3
 # The rank is not identified where the upper quartile of the members' is so many times the lower
 # one, and by so much larger: ranks of 1 and 2 are near, and so are those of 9 and 12.
 _FACTOR, _DIFFERENCE = 2, 2
@@ -37,16 +36,24 @@ _FACTOR, _DIFFERENCE = 2, 2
 
 @documented(BaseCompletion)
 @dataclass(eq=False, repr=False)
-class CompletionEnsemble(VersionedPickle, MetaEstimatorMixin, RegressorMixin, BaseEstimator):
-    """Average of fits that differ in their starts and in the cells they hold out.
+class CompletionEnsemble(
+    VersionedPickle, Composition, MetaEstimatorMixin, RegressorMixin, BaseEstimator
+):
+    """Average of fits that differ in their starts and held-out cells, or of different kinds.
 
     One start may end in a spurious solution, one split may stop too early; the mean of several
-    fits has less error than each, and their spread says where they disagree.
+    fits has less error than each, and their spread says where they disagree. Different kinds of
+    model err in different ways: their mean, by weights that are best on held-out cells, often has
+    less error than that of many fits of one kind.
 
     Parameters
     ----------
     estimator : estimator object, default=None
         A completion estimator with a ``random_state``. None: ``CPCompletion()``.
+    estimators : list of (str, estimator object), default=None
+        Estimators of different kinds with their names, in place of fits of one. Each is fitted to
+        a part of the cells, non-negative weights of sum 1 are chosen on the others, and what has
+        a weight is fitted again, to all cells.
     n_estimators : int, default=8
         Number of fits, the members.
     n_average : int, default=None
@@ -62,11 +69,17 @@ class CompletionEnsemble(VersionedPickle, MetaEstimatorMixin, RegressorMixin, Ba
     Attributes
     ----------
     estimators_ : list of estimators
-        The members, best first: by ``validation_scores_``, or by training loss without.
+        The members, best first: by ``validation_scores_``, or by training loss without; those of
+        different kinds that have a weight, by this.
+    weights_ : ndarray of shape (n_average_,)
+        Weights of the averaged members, of sum 1.
+    names_ : list of str or None
+        Names of the members, in their order, of different kinds.
     validation_scores_ : ndarray of shape (n_estimators,)
-        Their R^2 on the cells that each held out (NaN where an estimator holds none out).
+        Their R^2 on the cells that each held out (NaN where an estimator holds none out); of
+        different kinds, those of fits to a part of the cells on the others.
     n_average_ : int
-        How many of them, from the first, are averaged.
+        How many of them, from the first, are averaged; of different kinds, all.
     best_estimator_ : estimator
         The first of them.
     rank_ : int
@@ -82,7 +95,9 @@ class CompletionEnsemble(VersionedPickle, MetaEstimatorMixin, RegressorMixin, Ba
     Notes
     -----
     Members hold out different cells, each of its own share, so that every cell trains most of
-    them (bagging, Breiman 1996, without replacement).
+    them (bagging, Breiman 1996, without replacement). Weights of different kinds are those of
+    stacked regressions (Breiman 1996): least squares on a tenth of the cells, in up to five folds
+    where these are fewer than 500.
 
     Examples
     --------
@@ -94,12 +109,18 @@ class CompletionEnsemble(VersionedPickle, MetaEstimatorMixin, RegressorMixin, Ba
     >>> mean, std = model.predict(X[:2], return_std=True)
     >>> model.rank_, model.rank_agreement_
     (2, 1.0)
+    >>> from sktf import CPCompletion
+    >>> kinds = [("cp", CPCompletion()), ("additive", CPCompletion(offset="additive"))]
+    >>> mixed = CompletionEnsemble(estimators=kinds, random_state=0).fit(X, y)
+    >>> len(mixed.weights_), round(float(mixed.weights_.sum()), 6)
+    (2, 1.0)
     """
 
     __module__ = "sktf"
 
     estimator: BaseEstimator | None = None
     _: KW_ONLY
+    estimators: list[tuple[str, BaseEstimator]] | None = None
     n_estimators: int = 8
     n_average: int | None = None
     n_jobs: int | None = None
@@ -107,6 +128,7 @@ class CompletionEnsemble(VersionedPickle, MetaEstimatorMixin, RegressorMixin, Ba
 
     _parameter_constraints = {
         "estimator": [HasMethods(["fit", "predict"]), None],
+        "estimators": [list, None],
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
         "n_average": [Interval(Integral, 1, None, closed="left"), None],
         "n_jobs": [Integral, None],
@@ -128,6 +150,8 @@ class CompletionEnsemble(VersionedPickle, MetaEstimatorMixin, RegressorMixin, Ba
         return hasattr(self, "estimators_")
 
     def _member(self):
+        if self.estimators:
+            return self.estimators[0][1]
         return CPCompletion() if self.estimator is None else self.estimator
 
     @checks_parameters(skip_nested=False)
@@ -157,26 +181,59 @@ class CompletionEnsemble(VersionedPickle, MetaEstimatorMixin, RegressorMixin, Ba
             interrupted in this process counts with the best state it had.
         ValueError
             When ``n_average`` exceeds ``n_estimators``, when the estimator has no
-            ``random_state``, or for what the estimator raises.
+            ``random_state``, when names of ``estimators`` are not distinct or one of them is
+            given beside ``estimator``, or for what an estimator raises.
         TypeError
             When the estimator is a class.
         """
         data = {"X": X, "y": y, "sample_weight": sample_weight, "X_val": X_val, "y_val": y_val}
-        members = self._members()
-        told = [()] * len(members)
-        fits = [delayed(_fit)(number, member, data) for number, member in enumerate(members)]
+        if self.estimators is not None:
+            return self._fit_kinds(data)
+        members, told = self._members(), list[Warning]()
         try:
-            with catching() as caught:
-                for number, member, messages in _in_any_order(self.n_jobs)(fits):
-                    members[number], told[number] = member, messages
+            fit_all(members, data, told, self.n_jobs)
         except KeyboardInterrupt:
             reached = [member for member in members if hasattr(member, "rank_")]
             if reached:
                 self._set_fitted(reached)
             raise
-        tell_once(chain((warning.message for warning in caught), *told), 3)  # the caller of fit
+        tell_once(told, 3)  # the caller of fit
         self._warn_of_ranks(self._set_fitted(members))
         return self
+
+    def _fit_kinds(self, data):
+        """Fit estimators of different kinds: for their weights, then those of weight to all."""
+        if self.estimator is not None:
+            raise ValueError("Give either estimator or estimators, not both.")
+        rng = check_random_state(self.random_state)
+        kinds = self._kinds(rng)
+        shape = getattr(kinds[0], "shape", None)
+        observations = check_observations(self, data["X"], data["y"], data["sample_weight"], shape)
+        given = check_held_out(self, data["X_val"], data["y_val"], observations.shape)
+        told = list[Warning]()
+        weights, scores = self._stacked(kinds, folds(observations, given, rng), told)
+        chosen = np.argsort(-weights, kind="stable")[: (weights > 0).sum()]
+        members = [kinds[number] for number in chosen]
+        fit_all(members, data, told, self.n_jobs)
+        names = [self.estimators[number][0] for number in chosen]
+        self._set(members, scores[chosen], weights[chosen], names)
+        tell_once(told, 4)  # the caller of fit
+        return self
+
+    def _stacked(self, kinds, pairs, told):
+        """Return the weights of kinds that are best on held-out cells, and their R^2 there."""
+        if not pairs:
+            return np.full(len(kinds), 1 / len(kinds)), np.full(len(kinds), np.nan)
+        found = []
+        for some, held_out in pairs:
+            members = [clone(kind) for kind in kinds]
+            X, y, sample_weight, _ = some
+            fit_all(members, {"X": X, "y": y, "sample_weight": sample_weight}, [], self.n_jobs)
+            found.append(np.array([member.predict(held_out.coords) for member in members]))
+        values, weights = (np.concatenate([out[n] for _, out in pairs]) for n in (1, 2))
+        predictions = np.hstack(found)
+        scores = [r2_score(values, row, sample_weight=weights) for row in predictions]
+        return stacked_weights(values, weights, predictions), np.array(scores)
 
     def _members(self):
         if self.n_average is not None and self.n_average > self.n_estimators:
@@ -201,8 +258,11 @@ class CompletionEnsemble(VersionedPickle, MetaEstimatorMixin, RegressorMixin, Ba
         order = np.lexsort((losses, np.nan_to_num(-scores, nan=np.inf)))
         members, scores = [members[i] for i in order], scores[order]
         # An interrupted fit may have fewer members than are asked for.
-        n_average = min(self.n_average or _n_good(scores), len(members))
-        best = members[0]
+        n_average = min(self.n_average or n_good(scores), len(members))
+        return self._set(members, scores, np.full(n_average, 1 / n_average), None)
+
+    def _set(self, members, scores, weights, names):
+        best, n_average = members[0], len(weights)
         ranks, counts = np.unique([m.rank_ for m in members[:n_average]], return_counts=True)
         seen = ("shape_", "n_features_in_", "feature_names_in_")
         vars(self).update(
@@ -210,6 +270,8 @@ class CompletionEnsemble(VersionedPickle, MetaEstimatorMixin, RegressorMixin, Ba
             estimators_=members,
             validation_scores_=scores,
             n_average_=n_average,
+            weights_=weights,
+            names_=names,
             best_estimator_=best,
             rank_=int(ranks[counts.argmax()]),
             rank_agreement_=float(counts.max() / n_average),
@@ -245,7 +307,7 @@ class CompletionEnsemble(VersionedPickle, MetaEstimatorMixin, RegressorMixin, Ba
         Returns
         -------
         y : ndarray of shape (n_cells,)
-            Mean of the predictions of the first ``n_average_`` members.
+            Mean of the predictions of the first ``n_average_`` members, by their ``weights_``.
         y_std : ndarray of shape (n_cells,)
             Their standard deviation, with ``return_std``: of what differs between fits, and of
             what few cells of an index, or none, leave open of its row, as the rows of its mode
@@ -254,12 +316,11 @@ class CompletionEnsemble(VersionedPickle, MetaEstimatorMixin, RegressorMixin, Ba
         """
         members = self._averaged()
         predictions = np.array([member.predict(X) for member in members])
-        mean = predictions.mean(axis=0)
+        mean = self.weights_ @ predictions
         if not return_std:
             return mean
-        completions = [member for member in members if isinstance(member, BaseCompletion)]
-        within = [member._variance_of_rows(X) for member in completions] or [0.0]
-        return mean, np.sqrt(predictions.var(axis=0) + np.mean(within, axis=0))
+        within = np.array([variance_within(member, X) for member in members])
+        return mean, np.sqrt(self.weights_ @ ((predictions - mean) ** 2 + within))
 
     def extend(self, X, y, *, mode) -> Self:
         """Learn rows for indices of one mode that have no cells yet, in every member.
@@ -292,26 +353,5 @@ class CompletionEnsemble(VersionedPickle, MetaEstimatorMixin, RegressorMixin, Ba
         tensor : ndarray of shape ``shape_``
             The predictions of all cells.
         """
-        return sum(member.to_dense() for member in self._averaged()) / self.n_average_
-
-
-def _in_any_order(n_jobs):
-    """Return a Parallel that yields results as they come, or all at the end where it cannot."""
-    try:
-        return Parallel(n_jobs=n_jobs, return_as="generator_unordered")
-    except ValueError:  # joblib's "multiprocessing", for one
-        return Parallel(n_jobs=n_jobs)
-
-
-def _fit(number, member, data):
-    """Fit a member; return it and its warnings, if this is the main thread of a process."""
-    with catching() as caught:
-        return number, member.fit(**data), [warning.message for warning in caught]
-
-
-def _n_good(scores):
-    """Return how many members, of scores in descending order, did not fail."""
-    unexplained = 1 - scores
-    if np.isnan(unexplained).any():
-        return len(scores)
-    return int((unexplained <= _FAILED * np.median(unexplained)).sum())
+        pairs = zip(self.weights_, self._averaged(), strict=True)
+        return sum(weight * member.to_dense() for weight, member in pairs)

@@ -89,15 +89,22 @@ class _Trial(NamedTuple):
     squares: np.ndarray
 
 
-def split(observations, rng):
-    """Return the cells to train on, and those held out, or None of few."""
+def split(observations, rng, keep=False):
+    """Return the cells to train on, and those held out, or None of few.
+
+    With ``keep``, no cell that has the largest index of a mode is held out.
+    """
     numbers = cell_numbers(observations)
     n_cells = int(numbers.max()) + 1
     if n_cells < _ENOUGH or len(observations.shape) < 2:
         return observations, None
     chosen = np.zeros(n_cells, bool)
     chosen[rng.permutation(n_cells)[: min(int(_SHARE * n_cells), _MOST)]] = True
-    return observations.take(~chosen[numbers]), observations.take(chosen[numbers])
+    if keep:
+        coords = observations.coords
+        chosen[numbers[(coords == coords.max(axis=0)).any(axis=1)]] = False
+    out = chosen[numbers]
+    return (observations.take(~out), observations.take(out)) if out.any() else (observations, None)
 
 
 def _more(training, held_out, rng):

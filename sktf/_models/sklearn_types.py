@@ -31,12 +31,24 @@ if TYPE_CHECKING:
     class CallbackSupportMixin:
         """What takes callbacks."""
 
+    class BaseComposition(BaseEstimator):
+        """What has estimators by name."""
+
+        def _get_params(self, attr: str, deep: bool) -> dict[str, Any]: ...
+        def _set_params(self, attr: str, **params: Any) -> Self: ...
+        def _validate_names(self, names: Any) -> None: ...
+        def _check_estimators_are_instances(self, estimators: Any) -> None: ...
+
 else:
     from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin
+    from sklearn.utils.metaestimators import _BaseComposition as BaseComposition
 
     from sktf._models.old_sklearn import CallbackSupportMixin
 
-__all__ = ["BaseEstimator", "CallbackSupportMixin", "MetaEstimatorMixin", "RegressorMixin"]
+__all__ = [
+    "BaseComposition", "BaseEstimator", "CallbackSupportMixin", "MetaEstimatorMixin",
+    "RegressorMixin",
+]  # fmt: skip
 
 
 def checks_parameters(*, skip_nested: bool = True) -> Callable[[_Fit], _Fit]:

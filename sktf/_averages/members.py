@@ -1,0 +1,53 @@
+"""Members of an ensemble: their fits, beside each other, and what each knows of a cell."""
+
+import numpy as np
+from sklearn.utils.parallel import Parallel, delayed
+
+from sktf._averages.predictive import Predictive
+from sktf._averages.telling import catching
+from sktf._models.base import BaseCompletion
+
+# Members whose share of unexplained variance on held-out cells exceeds that of the median member
+# by this factor are left out of the mean.
+_FAILED = 3
+
+
+def fit_all(members, data, told, n_jobs):
+    """Put fitted members in the place of members; what they warn of is added to ``told``."""
+    fits = [delayed(_fit)(number, member, data) for number, member in enumerate(members)]
+    with catching() as caught:
+        for number, member, messages in _in_any_order(n_jobs)(fits):
+            members[number] = member
+            told += messages
+    told += [warning.message for warning in caught]
+
+
+def _in_any_order(n_jobs):
+    """Return a Parallel that yields results as they come, or all at the end where it cannot."""
+    try:
+        return Parallel(n_jobs=n_jobs, return_as="generator_unordered")
+    except ValueError:  # joblib's "multiprocessing", for one
+        return Parallel(n_jobs=n_jobs)
+
+
+def _fit(number, member, data):
+    """Fit a member; return it and its warnings, if this is the main thread of a process."""
+    with catching() as caught:
+        return number, member.fit(**data), [warning.message for warning in caught]
+
+
+def variance_within(member, X):
+    """Return the variance of each cell that a member knows of."""
+    if isinstance(member, BaseCompletion):
+        return member._variance_of_rows(X)
+    if isinstance(member, Predictive):
+        return member.predict(X, return_std="mean")[1] ** 2
+    return np.zeros(len(X))
+
+
+def n_good(scores):
+    """Return how many members, of scores in descending order, did not fail."""
+    unexplained = 1 - scores
+    if np.isnan(unexplained).any():
+        return len(scores)
+    return int((unexplained <= _FAILED * np.median(unexplained)).sum())

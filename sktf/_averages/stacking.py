@@ -1,0 +1,106 @@
+"""Fits of different kinds: weights that are best on held-out cells, then fits on all cells."""
+
+import numpy as np
+from scipy.optimize import nnls
+from sklearn.base import clone
+
+from sktf._averages.posterior_choice import split
+from sktf._models.sklearn_types import BaseComposition
+
+# How much more an excess of the sum of weights over 1 counts than a value of one cell.
+_FIRM = 1e4
+# So many held-out cells tell of the weights; fewer, in so many folds at most.
+_TELLING, _FOLDS = 500, 5
+# A smaller weight is none: its fit is not worth the time.
+_LEAST = 0.02
+
+
+class Composition(BaseComposition):
+    """Parameters of estimators given by name: ``get_params``, ``set_params``, and checks."""
+
+    def get_params(self, deep=True):
+        """Get the parameters, also those of ``estimators`` as ``name`` and ``name__parameter``.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether to return those of the estimators as well.
+
+        Returns
+        -------
+        params : dict
+            Names and values.
+        """
+        return self._get_params("estimators", deep=deep)
+
+    def set_params(self, **params):
+        """Set parameters, those of ``estimators`` as ``name`` and ``name__parameter``.
+
+        Parameters
+        ----------
+        **params : dict
+            Names and values.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+        """
+        return self._set_params("estimators", **params)
+
+    def _kinds(self, rng):
+        """Return fresh copies of the estimators, each with a seed of its own."""
+        if not self.estimators:
+            raise ValueError("estimators=[]: give at least one.")
+        if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in self.estimators):
+            raise ValueError(
+                f"estimators={self.estimators!r}: expected pairs of a name and an estimator."
+            )
+        names, kinds = zip(*self.estimators, strict=True)
+        self._validate_names(names)
+        self._check_estimators_are_instances(kinds)
+        return [_seeded(kind, rng) for kind in kinds]
+
+
+def _seeded(kind, rng):
+    kind = clone(kind)
+    if "random_state" in kind.get_params(deep=False):
+        kind.set_params(random_state=int(rng.randint(np.iinfo(np.int32).max)))
+    return kind
+
+
+def folds(observations, given, rng):
+    """Return pairs of cells to train on and cells that are held out: several where these are few.
+
+    Cells of the largest index of a mode are not held out, so that both know the sizes.
+    """
+    if given is not None:
+        return [(observations, given)]
+    found = [split(observations, rng, keep=True)]
+    n_folds = min(_FOLDS, -(-_TELLING // max(1, len(found[0][1] or ()))))
+    while found[0][1] is not None and len(found) < n_folds:
+        found.append(split(observations, rng, keep=True))
+    return [pair for pair in found if pair[1] is not None]
+
+
+def stacked_weights(values, weights, predictions):
+    """Return the non-negative weights of sum 1 whose mean is best on held-out cells.
+
+    Least squares (L. Breiman, "Stacked regressions", 1996).
+
+    Parameters
+    ----------
+    values, weights : ndarray of shape (n_cells,)
+        Of cells that the fits have not been trained on.
+    predictions : ndarray of shape (n_fits, n_cells)
+        What each fit predicts there.
+    """
+    n_fits, mean = len(predictions), values.mean()
+    unit = np.abs(values - mean).max() or 1.0
+    root = np.sqrt(weights / weights.sum())
+    left = root * (values - mean) / unit
+    design = root * (predictions - mean) / unit
+    design = np.vstack([design.T, np.full((1, n_fits), _FIRM)])
+    found, _ = nnls(design, np.append(left, _FIRM))
+    found = np.where(found < _LEAST, 0.0, found)
+    return found / found.sum()
