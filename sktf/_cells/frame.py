@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sktf._cells.offset import Offset, fit_offset
-from sktf._cells.unfolding import find_sides, to_cells
+from sktf._cells.unfolding import find_sides, is_large, side_sizes, to_cells
 
 
 class Frame(NamedTuple):
@@ -44,6 +44,41 @@ class Frame(NamedTuple):
         else:
             offset = fit_offset(observations, "additive", scale, tol)
         return self._replace(offset=offset)
+
+    def by_modes(self, coords):
+        """Return the frame of the same values whose sides are the modes, seen at these cells."""
+        groups = tuple((mode,) for mode in range(len(self.shape)))
+        if self.groups == groups:
+            return self
+        sizes, stored = find_sides(coords, self.shape, groups)
+        return self._replace(groups=groups, stored=stored, sizes=sizes)
+
+    def filled(self):
+        """Return the frame where sides of several modes have rows without cells too, if few."""
+        full = side_sizes(self.shape, self.groups)
+        stored = [
+            seen if len(group) < 2 or is_large(size, group) else None
+            for seen, size, group in zip(self.stored, full, self.groups, strict=True)
+        ]
+        pairs = zip(full, stored, strict=True)
+        sizes = tuple(size if seen is None else len(seen) for size, seen in pairs)
+        return self._replace(stored=stored, sizes=sizes)
+
+    def sides(self, by_modes, tables):
+        """Return for each side, and each mode of it, what the rows of the side read of this mode.
+
+        ``tables`` has an array per mode, of its rows in the frame ``by_modes`` and of a last one
+        that indices without row there read.
+        """
+        sides = []
+        for group, seen, size in zip(self.groups, self.stored, self.sizes, strict=True):
+            linear = np.arange(size) if seen is None else seen
+            coords = np.zeros((size, len(self.shape)), np.int64)
+            dims = [self.shape[mode] for mode in group]
+            coords[:, group] = np.transpose(np.unravel_index(linear, dims))
+            cells = to_cells(coords, self.shape, by_modes.groups, by_modes.stored)
+            sides.append([tables[mode][cells[:, mode]] for mode in group])
+        return sides
 
     def factors(self, factors):
         """Return factors in the units of the data, float64 since units may be extreme."""

@@ -147,3 +147,9 @@ class CPCompletion(GradientDescentCompletion):
 
     def _default_start(self, kind, order):
         return component_start(kind, order)
+
+
+def cp_like(estimator):
+    """Return a CP estimator with the parameters that it shares with another."""
+    shared = set(CPCompletion._get_param_names()) & set(estimator._get_param_names())
+    return CPCompletion(**{name: getattr(estimator, name) for name in shared})

@@ -13,7 +13,9 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sktf._cells.unfolding import matrix_groups
 from sktf._docs import documented
+from sktf._models.cp import cp_like
 from sktf._models.gradient import GradientDescentCompletion
+from sktf._models.multilinear import truncations
 from sktf._models.parameters import one_for_each
 from sktf._models.starts import Start
 from sktf._objective.components import (
@@ -91,6 +93,11 @@ class MatrixFactorization(Factorization):
         left, right = svd_factors(*factors)
         values = component_norms([left, right])
         return pack(self._layers(unit_columns(left), values, unit_columns(right)))
+
+    def near(self, factors):
+        """The leading singular triplets of the product."""
+        triplets = svd_factors(*factors)
+        return self.embed([factor[:, : self.most_components] for factor in triplets])
 
     def _gaussian(self, rng, scale):
         """Entries of the product have RMS ``scale / sqrt(n)``, n the geometric mean size."""
@@ -172,8 +179,9 @@ class DeepMatrixCompletion(GradientDescentCompletion, _Sides):
         entries, the product having entries of RMS ``init_scale / sqrt(n)`` (n the geometric mean of
         the sides). "balanced": a Gaussian product of entry RMS ``init_scale`` with ``W_{j+1}^T
         W_{j+1} = W_j W_j^T``. "identity": each layer ``init_scale^(1/N) I``. "auto": Gaussian
-        starts, of each three one of positive mean. A list: the layers ``W_1`` to ``W_N`` (the way
-        to entries of one standard deviation in all layers).
+        starts, of each three one of positive mean, and, of tensors of order 3 or more, the
+        components that `CPCompletion` finds (see the notes). A list: the layers ``W_1`` to ``W_N``
+        (the way to entries of one standard deviation in all layers).
     init_scale : float, default=None
         Scale of the end-to-end product. None: 1e-4.
     init_mean : float, default=None
@@ -194,6 +202,17 @@ class DeepMatrixCompletion(GradientDescentCompletion, _Sides):
     See Also
     --------
     NuclearNormCompletion : The explicit baseline, convex.
+
+    Notes
+    -----
+    An unfolded tensor has few cells a row or a column, and forgets which of these share an index.
+    Where cells are held out of a tensor of order 3 or more, `CPCompletion` with the same parameters
+    is fitted to the same cells, and its components are unfolded: balanced layers of their product.
+    Descent goes on from there, as far as held-out cells want, and the fit is kept where its
+    held-out error is within one standard error of that from the other starts. A side of several
+    modes then has a row for every combination of indices, up to 2**20 of them. This asks for
+    ``depth`` of 2 or more; the parameters that ask for plain descent in the notes of `CPCompletion`
+    do so here.
 
     References
     ----------
@@ -234,6 +253,16 @@ class DeepMatrixCompletion(GradientDescentCompletion, _Sides):
 
     def _most_components(self):
         return None if self.hidden is None else int(np.min(self.hidden))
+
+    def _lender(self):
+        return cp_like(self) if self._grows else None
+
+    def _models_of(self, sizes, factors):
+        model = self._factorization(sizes, None)
+        if self.hidden is not None:
+            return [model]
+        values = component_norms(svd_factors(*factors))
+        return [model.narrowed(width) for (width,) in truncations([values])]
 
     def _widths(self, sizes):
         n_inner = self.depth - 1

@@ -15,8 +15,10 @@ from sklearn.utils._param_validation import Interval
 
 from sktf._docs import documented
 from sktf._models import expansion
+from sktf._models.cp import cp_like
 from sktf._models.deep_cp import DeepCPFactorization, Depth
 from sktf._models.gradient import GradientDescentCompletion
+from sktf._models.multilinear import hosvd, truncations
 from sktf._models.parameters import one_for_each
 from sktf._models.starts import component_start
 from sktf._objective.components import count_above, matricization_values, stack_padded
@@ -24,6 +26,10 @@ from sktf._objective.factorization import Factorization, given_blocks, like, pac
 
 # The default rank of a mode, and the default number of components, are at most these.
 _MOST_RANK, _MOST_COMPONENTS = 30, 128
+# The most components of a Tucker model that starts from those of CP.
+_MOST_LENT = 1024
+# Sweeps over the modes that balance slices and columns.
+_SWEEPS = 50
 
 
 class TuckerFactorization(Factorization):
@@ -46,7 +52,7 @@ class TuckerFactorization(Factorization):
         super().__init__(shape, expansion.check_components(shape, prod(others)), blocks)
         self._repeats = [None, *expansion.repeats(others)]
         self._repeats[0], self._repeats[self.carrier] = self._repeats[self.carrier], None
-        self._n_in_modes = len(shape) * (depth + 1)
+        self._depth, self._n_in_modes = depth, len(shape) * (depth + 1)
         self._ends = np.cumsum([prod(ranks), *(m.n_parameters for m in self._modes)])
 
     def _cut(self, theta):
@@ -100,12 +106,36 @@ class TuckerFactorization(Factorization):
         order, core = len(self.shape), np.zeros(self.blocks[0])
         units, norms = expansion.units_and_norms(factors, 1 + self._n_in_modes)
         # A multiple of the identity of norm s multiplies a vector by s / sqrt(d).
-        depth = self._n_in_modes // order - 1
+        depth = self._depth
         norms *= prod(self.shape) ** (depth / 2 / (1 + self._n_in_modes))
         core[(np.arange(len(norms)),) * order] = norms
         shrinks = [norms * (norms / np.sqrt(size)) ** depth for size in self.shape]
         modes = zip(self._modes, units, shrinks, strict=True)
         return pack([core, *(mode.embed([unit * shrink]) for mode, unit, shrink in modes)])
+
+    @property
+    def width(self):
+        return self.blocks[0]
+
+    def narrowed(self, n_components):
+        """Of other ranks, one per mode."""
+        return TuckerFactorization(self.shape, n_components, self._depth)
+
+    def near(self, factors):
+        """The truncated higher-order SVD; slices, columns and their matrices have equal norms."""
+        core, matrices, _ = hosvd(factors, self.blocks[0])
+        depth = self._depth
+        for _ in range(_SWEEPS):
+            for n, matrix in enumerate(matrices):
+                slices = np.linalg.norm(np.moveaxis(core, n, 0).reshape(len(matrix.T), -1), axis=1)
+                columns = np.linalg.norm(matrix, axis=0) * len(matrix) ** (depth / 2)
+                is_there = (slices > 0) & (columns > 0)
+                ratio = np.where(is_there, slices, 1.0) ** (depth + 1)
+                ratio = (ratio / np.where(is_there, columns, 1.0)) ** (1 / (depth + 2))
+                matrices[n] = matrix * ratio
+                core = np.moveaxis(np.moveaxis(core, n, -1) / ratio, -1, n)
+        modes = zip(self._modes, matrices, strict=True)
+        return pack([core, *(mode.embed([matrix]) for mode, matrix in modes)])
 
 
 @documented(
@@ -127,7 +157,8 @@ class DeepTuckerCompletion(GradientDescentCompletion, Depth):
         Largest rank of every mode, or of each; caps, not the answer, and never more than the
         mode size. None: the shape of the core given as ``init``, or else the mode sizes, at most
         30, the largest lowered until the product of all but one is at most 128: (12, 11, 11)
-        for large tensors of order 3.
+        for large tensors of order 3. A start from components (see the notes) may have 1024: (30,
+        30, 30).
     depth : int, default=0
         Number k of square matrices of each mode and column; 0 is the Tucker model.
     {shape ... random_state}
@@ -140,8 +171,9 @@ class DeepTuckerCompletion(GradientDescentCompletion, Depth):
         columns are N(0, init_scale^2), those of matrices and core are scaled so that slices of the
         core, columns and matrices have about the same norm. "balanced": the norms of a column and
         its matrices are exactly that of the slice of the core. "auto": Gaussian starts, of each
-        three one of positive mean. A list: the core, then of each mode its columns (shape[n], r_n)
-        and, unless ``depth=0``, their matrices (depth, r_n, shape[n], shape[n]).
+        three one of positive mean, and the components that `CPCompletion` finds (see the notes). A
+        list: the core, then of each mode its columns (shape[n], r_n) and, unless ``depth=0``, their
+        matrices (depth, r_n, shape[n], shape[n]).
     init_scale : float, default=None
         Standard deviation of the column entries. None: grows with order and depth.
     init_mean : float, default=None
@@ -173,10 +205,20 @@ class DeepTuckerCompletion(GradientDescentCompletion, Depth):
     ``||G_j||^2 - ||u_j||^2`` of every mode, G_j the slice of the core, and the differences of the
     squared norms of u_j and its matrices. The authors' code descends by Adam, which does not.
 
+    A CP model is a Tucker model. Where cells are held out of a tensor of order 3 or more,
+    `CPCompletion` with the same parameters is fitted to the same cells, and its components are
+    written as a Tucker tensor, truncated by their higher-order singular value decomposition [2]_:
+    held-out cells choose the rank of each mode, and how far descent goes on from there. The fit is
+    kept where its held-out error is within one standard error of that from the other starts; where
+    components of CP grow (see its notes), there are no others. The parameters that ask for plain
+    descent there do so here.
+
     References
     ----------
     .. [1] K. Hariz, H. Kadri, S. Ayache, M. Moakher and T. Artieres, "Implicit regularization in
        deep Tucker factorization: low-rankness via structured sparsity", AISTATS 2024, PMLR 238.
+    .. [2] L. De Lathauwer, B. De Moor and J. Vandewalle, "A multilinear singular value
+       decomposition", SIAM Journal on Matrix Analysis and Applications 21 (2000).
 
     Examples
     --------
@@ -214,6 +256,16 @@ class DeepTuckerCompletion(GradientDescentCompletion, Depth):
         start = component_start("zero_mean", order * (self.depth + 1))
         return start if kind == "zero_mean" else start._replace(mean=0.3)
 
+    def _lender(self):
+        return cp_like(self)
+
+    def _models_of(self, sizes, factors):
+        ranks = self._ranks(sizes)
+        if self.ranks is None and not self.depth:
+            ranks = default_ranks([min(size, factors[0].shape[1]) for size in sizes], _MOST_LENT)
+        for few in truncations(hosvd(factors, ranks)[2]):
+            yield TuckerFactorization(sizes, few, self.depth)
+
     def _measures(self, factors):
         values = matricization_values(factors, [(n,) for n in range(len(factors))])
         return super()._measures(factors) | {"singular_values": stack_padded(values)}
@@ -232,10 +284,10 @@ class DeepTuckerCompletion(GradientDescentCompletion, Depth):
         }
 
 
-def default_ranks(sizes):
+def default_ranks(sizes, most_components=_MOST_COMPONENTS):
     """Return the largest ranks that are nearly equal and stay in the bounds above."""
     ranks = [min(size, _MOST_RANK) for size in sizes]
-    while prod(ranks) // max(ranks) > _MOST_COMPONENTS:
+    while prod(ranks) // max(ranks) > most_components:
         last = max(range(len(ranks)), key=lambda mode: (ranks[mode], mode))
         ranks[last] -= 1
     return ranks

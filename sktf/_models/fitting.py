@@ -44,8 +44,8 @@ class Fitting:
         ``(factorization, training, loss, *, device, dtype) -> objective``.
     """
 
-    # Whether held-out cells want more components than the user allows, and the factorization of
-    # components that have grown.
+    # Whether held-out cells want more components than the user allows, and how wide a model has
+    # become that is not as wide as the parameters say (``Factorization.width``).
     binds, grown = False, None
 
     def __init__(self, estimator, frame, training, held_out, *, seen, data, make=make_objective):
@@ -64,9 +64,8 @@ class Fitting:
         """Return the factorization that the parameters ask for, or that has grown before."""
         estimator = self.estimator
         grown, cap = estimator._goes_on() and estimator._grown, estimator._most_components()
-        if grown and cap in (None, grown.n_components):
-            return grown
-        return estimator._factorization(self.frame.sizes, self.n_cells)
+        model = estimator._factorization(self.frame.sizes, self.n_cells)
+        return model.narrowed(grown) if grown and cap in (None, grown) else model
 
     def _count_cells(self, training):
         return training.n_distinct()
@@ -183,13 +182,15 @@ class Fitting:
         starts = "1 start" if n_starts == 1 else f"{n_starts} starts"
         return f"{n_trained} {what} to fit, {n_held_out} held out, {starts}"
 
-    def beside(self, rng, frame):
+    def beside(self, rng, frame, kind=None):
         """Return a fitting of the same data seen by another frame, and its best run.
+
+        ``kind`` is the class of the fitting, None for that of this one.
 
         Nobody is told how this race goes; the rest of its fit is told as that of this one.
         """
         told = {"seen": self._seen, "data": self._data, "make": self._make}
-        other = type(self)(self.estimator, frame, self.training, self.held_out, **told)
+        other = (kind or type(self))(self.estimator, frame, self.training, self.held_out, **told)
         run = other.descend(rng, told=False)
         other._root = self._root
         other.problem = other.problem._replace(progress=self.problem.progress)
@@ -200,7 +201,7 @@ class Fitting:
         draws = self.estimator._draws_to_mean()
         if draws:
             held_out = self.problem.held_out.with_loss(self.problem.losses[-1])
-            self.strength = choose_strength(self._standard(run), self.counts, held_out.terms)
+            self.strength = choose_strength(self.standard(run), self.counts, held_out.terms)
         # What was cut short is not judged by what it has not reached.
         self.verdict = self._judged(run, draws and run.status in ("converged", "held_out"))
 
@@ -216,7 +217,7 @@ class Fitting:
             trace["component_norms"] = trace["component_norms"][:, order]
         return trace
 
-    def _standard(self, run):
+    def standard(self, run):
         """Return the factors of a run on the scaled data, in double precision."""
         factors, _ = self.factorization.forward(self.theta(run))
         return [factor.astype(np.float64) for factor in factors]
@@ -224,7 +225,7 @@ class Fitting:
     def _judged(self, run, doubts):
         """Return the verdict of the held-out cells on a run."""
         frame, coords = self.frame, self.held_out.coords
-        factors = frame.factors(self._standard(run))
+        factors = frame.factors(self.standard(run))
         factors = self.estimator._drawn(factors, self.counts, self.strength)
         factors = [*map(with_mean_row, factors, self.counts)]
         cells = to_cells(coords, frame.shape, frame.groups, frame.stored)
@@ -365,7 +366,10 @@ class Fitting:
         self.training = everything
         if not self.learned:
             return run  # the share was judged of components as they are
-        cells = everything.seen_by(frame)
+        return self._descend_again(everything, run)
+
+    def _descend_again(self, everything, run):
+        cells = everything.seen_by(self.frame)
         self.counts = self._row_counts(cells)
         training = self._objective(self.factorization, cells, self.problem.losses[-1])
         run = refit(self.problem._replace(training=training, held_out=None), run)

@@ -22,8 +22,8 @@ from sktf._cells.validation import (
 from sktf._descent.recording import to_frame
 from sktf._descent.threads import one_blas_thread
 from sktf._docs import documented
+from sktf._models.borrowed import best_start, make_fitting
 from sktf._models.fitting import Fitting
-from sktf._models.growth_choice import make_fitting
 from sktf._models.honesty import warn_cap_binds, warn_nothing_learned
 from sktf._models.offset_choice import best_offset
 from sktf._models.parameters import DescentParameters
@@ -70,6 +70,14 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         """Return how many components the user allows, None without a bound."""
         return None
 
+    def _lender(self):
+        """Return an estimator whose components, of the same cells, are a start; None without."""
+        return None
+
+    def _models_of(self, sizes, factors):
+        """Yield factorizations to write components as, of fewer and fewer parameters."""
+        raise NotImplementedError
+
     def _measures(self, factors):
         """Return what every trace holds of the factors (data units) at one record."""
         if len(factors) == 2:  # of a matrix, only the singular triplets are unique
@@ -103,7 +111,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
     def _descend(self, fitting, rng, everything=None):
         """Return the fitting of the best offset and its best run, after a descent on everything."""
         with one_blas_thread():
-            run = fitting.descend(rng)
+            fitting, run = best_start(fitting, rng)
             if fitting.held_out is not None and self._chooses_offset():
                 fitting, run = best_offset(fitting, run, rng)
             if run.can_go_on:

@@ -18,23 +18,24 @@ _HEAVY = 300
 _LEVEL = 0.25
 
 
-def make_fitting(estimator, frame, training, held_out, told):
-    """Return the call of fit that suits the cells."""
+def kind_of_fitting(estimator, frame, training, held_out):
+    """Return the class of the call of fit that suits the cells."""
     grows = (
         len(frame.sizes) > 1
-        and _may_grow(estimator, held_out)
+        and estimator._grows
+        and asks_for_nothing(estimator, held_out)
         and _are_many_or_sparse(estimator, frame, training)
         and _are_tame(estimator, frame, training, held_out)
     )
-    return (SampledFitting if grows else Fitting)(estimator, frame, training, held_out, **told)
+    return SampledFitting if grows else Fitting
 
 
-def _may_grow(estimator, held_out):
-    """Whether nothing asks for one plain descent, and cells are held out."""
+def asks_for_nothing(estimator, held_out):
+    """Whether no parameter asks for one plain descent, and cells are held out."""
     told = (estimator.init_scale, estimator.init_mean, estimator.learning_rate)
     told += (estimator.record_every, estimator.measures, estimator.warm_start or None)
     names = (estimator.loss, estimator.step) == ("auto", "adaptive") and estimator._is_auto()
-    usual = estimator._grows and names and all(parameter is None for parameter in told)
+    usual = names and all(parameter is None for parameter in told)
     return usual and estimator._prunes(held_out is not None)
 
 

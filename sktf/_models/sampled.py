@@ -176,7 +176,8 @@ class SampledFitting(Fitting):
 
     def theta(self, run):
         theta = self._embed(run.theta)
-        self.grown = self.factorization
+        if self.estimator._most_components() is None:
+            self.grown = self.factorization.width
         return theta
 
     def _embed(self, model):
@@ -194,7 +195,7 @@ class SampledFitting(Fitting):
         attributes, self.frame = self.attributes(self._embed(theta)), frame
         return attributes
 
-    def _standard(self, run):
+    def standard(self, run):
         return _at_least_one(run.theta.factors)
 
     def last_fit(self, run):

@@ -18,7 +18,8 @@ class Verdict(NamedTuple):
     ``error`` is its root mean squared error, ``error_of_mean`` that of the mean of y, and
     ``score`` its R^2, None where the cells have no spread; ``learned`` tells whether the
     components are of use, ``share`` how much of them is predicted, 1 where they are, and
-    ``beats_mean`` whether that is better than the mean of y.
+    ``beats_mean`` whether that is better than the mean of y. ``squares`` are those of the errors of
+    the cells, in one unit for all models of the same cells.
     """
 
     error: float
@@ -27,6 +28,7 @@ class Verdict(NamedTuple):
     learned: bool
     share: float
     beats_mean: bool
+    squares: np.ndarray
 
 
 def judge(held_out, predicted, offset, mean, *, mean_will_do, doubts):
@@ -55,7 +57,7 @@ def judge(held_out, predicted, offset, mean, *, mean_will_do, doubts):
     kept = squares(predicted if learned else without + share * (predicted - without))
     score = float(1 - kept.sum() / spread) if has_spread else None
     errors = (unit * float(np.sqrt(total)) for total in (kept.sum(), level.sum()))
-    return Verdict(*errors, score, learned, share, _is_less(kept, level))
+    return Verdict(*errors, score, learned, share, _is_less(kept, level), kept)
 
 
 def _share(left, step, weights):

@@ -72,6 +72,11 @@ class Factorization(ABC):
     def start(self, rng, init, scale, mean):
         """Draw an initial theta (float64)."""
 
+    @property
+    def width(self):
+        """What ``narrowed`` makes this model again from: numbers alone."""
+        return self.n_components
+
     def narrowed(self, n_components):
         """Return the same model with another number of components, where there is one."""
         raise NotImplementedError
@@ -95,6 +100,10 @@ class Factorization(ABC):
 
     def embed(self, factors):
         """Return a theta with these factors."""
+        raise NotImplementedError
+
+    def near(self, factors):
+        """Return a theta whose tensor is near that of any number of components."""
         raise NotImplementedError
 
 
