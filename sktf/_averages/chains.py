@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.utils.parallel import Parallel
 
+from sktf._averages.draws import Draw
 from sktf._averages.gibbs import State
 from sktf._averages.posterior_choice import Choice
 from sktf._averages.posterior_space import Space
@@ -17,7 +18,7 @@ class Chain(NamedTuple):
     """A chain on its way: the draws it keeps, and where it is, None before its first sweep."""
 
     seed: int
-    kept: tuple | list = ()
+    kept: tuple = ()
     state: State | None = None
 
 
@@ -40,7 +41,8 @@ def in_order(n_jobs):
 
 def run_chain(begun, sampler, n_warmup, n_samples, number, chain):
     """Return a chain with so many draws, or those before Ctrl-C, and whether it has them all."""
-    kept, state = list(chain.kept), chain.state
+    kept, state = list(chain.kept), chain.state and chain.state.copy()
+    reached = chain
     try:
         if state is None:
             begins, rng = begun.choice.begins, np.random.RandomState(chain.seed)
@@ -51,7 +53,8 @@ def run_chain(begun, sampler, n_warmup, n_samples, number, chain):
         while len(kept) < n_samples:
             for _ in range(APART):
                 state = sampler.sweep(state)
-            kept.append(state.in_single_precision())
+            kept.append(Draw.of(state))
+            reached = chain._replace(state=state.copy(), kept=tuple(kept))
     except KeyboardInterrupt:
-        return chain._replace(kept=kept), False
-    return chain._replace(state=state, kept=kept), True
+        return reached, False
+    return reached, True

@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted
 
 from sktf._averages.members import fit_all, n_good, variance_within
-from sktf._averages.stacking import Composition, folds, stacked_weights
+from sktf._averages.stacking import Composition, folds, prepared, shape_of, stacked_weights
 from sktf._averages.telling import tell_once
 from sktf._cells.identifiability import CompletionWarning
 from sktf._cells.validation import check_held_out, check_observations
@@ -22,6 +22,7 @@ from sktf._docs import documented
 from sktf._models.base import BaseCompletion
 from sktf._models.cp import CPCompletion
 from sktf._models.pickles import VersionedPickle
+from sktf._models.restoring import restoring_features
 from sktf._models.sklearn_types import (
     BaseEstimator,
     MetaEstimatorMixin,
@@ -178,7 +179,8 @@ class CompletionEnsemble(
         ------
         KeyboardInterrupt
             On Ctrl-C. The ensemble then consists of the members fitted so far; one that was
-            interrupted in this process counts with the best state it had.
+            interrupted in this process counts with the best state it had. One of different kinds
+            is as before.
         ValueError
             When ``n_average`` exceeds ``n_estimators``, when the estimator has no
             ``random_state``, when names of ``estimators`` are not distinct or one of them is
@@ -188,7 +190,8 @@ class CompletionEnsemble(
         """
         data = {"X": X, "y": y, "sample_weight": sample_weight, "X_val": X_val, "y_val": y_val}
         if self.estimators is not None:
-            return self._fit_kinds(data)
+            with restoring_features(self):
+                return self._fit_kinds(data)
         members, told = self._members(), list[Warning]()
         try:
             fit_all(members, data, told, self.n_jobs)
@@ -205,10 +208,10 @@ class CompletionEnsemble(
         """Fit estimators of different kinds: for their weights, then those of weight to all."""
         if self.estimator is not None:
             raise ValueError("Give either estimator or estimators, not both.")
-        rng = check_random_state(self.random_state)
-        kinds = self._kinds(rng)
-        shape = getattr(kinds[0], "shape", None)
-        observations = check_observations(self, data["X"], data["y"], data["sample_weight"], shape)
+        kinds, rng = self._named_kinds(), check_random_state(self.random_state)
+        told_of = data["X"], data["y"], data["sample_weight"], shape_of(kinds)
+        observations = check_observations(self, *told_of)
+        kinds = [prepared(kind, observations.shape, rng) for kind in kinds]
         given = check_held_out(self, data["X_val"], data["y_val"], observations.shape)
         told = list[Warning]()
         weights, scores = self._stacked(kinds, folds(observations, given, rng), told)
@@ -232,7 +235,9 @@ class CompletionEnsemble(
             found.append(np.array([member.predict(held_out.coords) for member in members]))
         values, weights = (np.concatenate([out[n] for _, out in pairs]) for n in (1, 2))
         predictions = np.hstack(found)
-        scores = [r2_score(values, row, sample_weight=weights) for row in predictions]
+        unit = np.abs(values).max() or 1.0  # whose square does not overflow
+        how = {"sample_weight": weights}
+        scores = [r2_score(values / unit, row / unit, **how) for row in predictions]
         return stacked_weights(values, weights, predictions), np.array(scores)
 
     def _members(self):
@@ -337,9 +342,15 @@ class CompletionEnsemble(
         Raises
         ------
         ValueError
-            For what a member raises; the ensemble then is as it was.
+            When a member cannot learn rows, as ``PosteriorCompletion``, or for what a member
+            raises; the ensemble then is as it was.
         """
         check_is_fitted(self)
+        fixed = [member for member in self.estimators_ if not hasattr(member, "extend")]
+        if fixed:
+            raise ValueError(
+                f"{fixed[0]!r} cannot learn rows for new indices; fit again with them."
+            )
         members = [deepcopy(member).extend(X, y, mode=mode) for member in self.estimators_]
         best = members[0]
         vars(self).update(estimators_=members, best_estimator_=best, shape_=best.shape_)

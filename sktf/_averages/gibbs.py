@@ -9,6 +9,7 @@ Carlo", ICML 2008, and for tensors in L. Xiong et al., "Temporal collaborative f
 Bayesian probabilistic tensor factorization", SDM 2010; :math:`\alpha` has a gamma distribution.
 """
 
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,13 +65,15 @@ def wishart(spread, freedom, rng):
 class State(NamedTuple):
     """Where a chain is: factors, additive terms, the precision of the noise and what draws.
 
-    The last row of every mode has no cells: it is what an index without any may be.
+    ``rows`` holds for each mode the mean and the covariance of its rows: what an index without
+    cells may be. Empty before the first sweep.
     """
 
     factors: list
     terms: list
     precision: float
     rng: Any
+    rows: list = []
 
     def at(self, coords):
         """Return the predictions of cells."""
@@ -79,10 +82,20 @@ class State(NamedTuple):
             total += term[coords[:, mode]]
         return total
 
-    def in_single_precision(self):
-        """Return what predicts, in half of the memory."""
-        factors, terms = ([a.astype(np.float32) for a in part] for part in self[:2])
-        return State(factors, terms, self.precision, None)
+    def with_row(self, rows):
+        """Return the state with more rows, some of each mode: factors and terms side by side."""
+        pairs = zip(self.factors, self.terms, rows, strict=True)
+        grown = [np.vstack([np.column_stack(pair), new]) for *pair, new in pairs]
+        factors, terms = zip(*((rows[:, :-1], rows[:, -1]) for rows in grown), strict=True)
+        return self._replace(factors=list(factors), terms=list(terms))
+
+    def with_mean_row(self):
+        """Return the state whose last row of each mode is the mean: that of no cells."""
+        return self.with_row([mean[None] for mean, _ in self.rows])
+
+    def copy(self):
+        """Return the state with a generator of its own."""
+        return self._replace(rng=deepcopy(self.rng))
 
 
 class Sampler:
@@ -91,8 +104,8 @@ class Sampler:
     Parameters
     ----------
     cells : Observations
-        Cells of a tensor with one row more in each mode, which has none; values of mean 0 and
-        variance 1. A weight is the precision of a value, in units of their mean.
+        Cells whose values have mean 0 and variance 1. A weight is the precision of a value, in
+        units of their mean.
     prior : Prior
         What is believed before.
     """
@@ -105,10 +118,12 @@ class Sampler:
     def sweep(self, state):
         """Return the state after all that is unknown has been drawn once."""
         factors, terms, rng = list(state.factors), list(state.terms), state.rng
+        beliefs = []
         for mode, cells in enumerate(self._modes):
             rows = np.column_stack([factors[mode], terms[mode]])
             precision, mean = self._prior.of_rows(rows, rng)
             noise, shift = rng.standard_normal(rows.shape), precision @ mean
+            beliefs.append((mean, np.linalg.inv(precision)))
 
             def draw(grams, moments, noise, prior=(state.precision, precision, shift)):
                 drawn = np.empty_like(noise)
@@ -119,7 +134,7 @@ class Sampler:
             rows = solve_rows(cells, others, draw, [noise])
             factors[mode], terms[mode] = rows[:, :-1], rows[:, -1]
         precision = self._prior.of_noise(*self._left(State(factors, terms, 0.0, rng)), rng)
-        return State(factors, terms, precision, rng)
+        return State(factors, terms, precision, rng, beliefs)
 
     def _left(self, state):
         left = self.cells.values - state.at(self.cells.coords)

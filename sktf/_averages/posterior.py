@@ -27,6 +27,7 @@ from sktf._models.base import BaseCompletion
 from sktf._models.cp import CPCompletion
 from sktf._models.honesty import warn_nothing_learned
 from sktf._models.pickles import VersionedPickle
+from sktf._models.restoring import restoring_features
 from sktf._models.sklearn_types import (
     BaseEstimator,
     CallbackSupportMixin,
@@ -62,7 +63,7 @@ class PosteriorCompletion(
         ``DeepCPCompletion`` or ``CPALSCompletion``. None: ``CPCompletion()``.
     n_components : int, default=None
         Number of components of the chains. None: held-out cells choose, from the rank that the
-        estimator finds up to 40, or twice the rank.
+        estimator finds up to 40, or twice the rank; below 100 cells, ten or the rank.
     n_samples : int, default=25
         Draws that each chain keeps, four sweeps apart.
     n_warmup : int, default=20
@@ -87,14 +88,15 @@ class PosteriorCompletion(
         Number of components of the chains.
     weight_ : float
         Weight of the chains in what is predicted, beside that of the descent, chosen on held-out
-        cells; 1 unless these ask for the descent by two standard errors.
+        cells; 1 unless at least 100 of these ask for the descent by two standard errors.
     noise_std_ : float
         Standard deviation of a value about its mean, that of the chains (root mean square).
     r_hat_ : float
         Median of the split-R-hats of the predictions of 256 cells drawn at random: near 1 where
         the chains agree. NaN of a single chain, or of fewer than four draws a chain.
     validation_score_ : float or None
-        R^2 on the held-out cells, of short chains on the others; None without held-out cells.
+        R^2 on the held-out cells of what short chains on the others predict, with the weight of
+        the descent. It flatters, as these cells have chosen. None without held-out cells.
     rank_ : int
         That of ``estimator_``.
     {shape_ ... feature_names_in_}
@@ -112,9 +114,11 @@ class PosteriorCompletion(
     variance 1, the rows :math:`(F_n[i], b_n[i])` of a mode are normal draws whose mean and
     precision have a normal-Wishart prior (:math:`\beta_0 = 1`, :math:`\nu_0` the number of
     columns, :math:`W_0 = I`), and :math:`\alpha` has a gamma prior (shape and rate .001), as in
-    [1]_ and, for tensors, in [2]_. A row is drawn from its normal equations; an index without
-    cells, from the distribution of its mode. Chains that have found different solutions are
-    averaged: the mean has less error than each, and their disagreement is part of the deviation.
+    [1]_ and, for tensors, in [2]_. That rate bounds the deviation of the noise of n cells from
+    below, at about sqrt(.002 / n) of that of y. A row is drawn from its normal equations; an index
+    without cells has the distribution of the rows of its mode. Chains that have found different
+    solutions are averaged: the mean has less error than each, and their disagreement is part of
+    the deviation.
 
     References
     ----------
@@ -189,8 +193,8 @@ class PosteriorCompletion(
         y : array-like of shape (n_observed,)
             Their values. A cell may occur in several rows.
         sample_weight : array-like of shape (n_observed,), default=None
-            Precisions of the values, relative to each other; a row of weight zero counts as
-            absent.
+            Precisions of the values, relative to each other: the variance of a value is that of
+            the noise over its weight. A row of weight zero counts as absent.
         X_val, y_val : array-like, default=None
             Held-out cells to choose by, in place of a share of X.
 
@@ -205,24 +209,27 @@ class PosteriorCompletion(
             On Ctrl-C. The draws made so far are kept; where there are none, it is as before.
         ValueError
             When the estimator has not one factor for each mode, when ``warm_start=True`` and the
-            draws are more than ``n_samples`` or of other data, or for what the estimator raises.
+            draws are more than ``n_samples`` or of other data or parameters, or for what the
+            estimator raises.
         TypeError
             When a column of X holds labels or dates.
         """
-        inner = self._inner()
-        observations = check_observations(self, X, y, sample_weight, inner.shape)
-        given = check_held_out(self, X_val, y_val, observations.shape)
-        root = self._init_callback_context(max_subtasks=self.n_chains)
-        root.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        begun = self._go_on(observations) or self._begin(inner, observations, given)
-        with one_blas_thread():
-            chains, stopped = self._drawn(begun, observations, root)
-        self._set_fitted(begun, chains, observations)
-        root.call_on_fit_task_end(estimator=self, X=X, y=y)
-        if stopped:
-            raise KeyboardInterrupt("The draws made so far are kept.")
-        self._warn(observations, begun)
-        return self
+        with restoring_features(self):
+            inner = self._inner()
+            observations = check_observations(self, X, y, sample_weight, inner.shape)
+            given = check_held_out(self, X_val, y_val, observations.shape)
+            root = self._init_callback_context(max_subtasks=self.n_chains)
+            root.call_on_fit_task_begin(estimator=self, X=X, y=y)
+            seen = _checksum(observations, given)
+            begun = self._go_on(seen) or self._begin(inner, observations, given)
+            with one_blas_thread():
+                chains, stopped = self._drawn(begun, observations, root)
+            self._set_fitted(begun, chains, observations, seen)
+            root.call_on_fit_task_end(estimator=self, X=X, y=y)
+            if stopped:
+                raise KeyboardInterrupt("The draws made so far are kept.")
+            self._warn(observations, begun)
+            return self
 
     def _begin(self, inner, observations, given):
         """Fit the estimator, and let held-out cells choose how the chains begin."""
@@ -241,23 +248,34 @@ class PosteriorCompletion(
         seeds = rng.randint(np.iinfo(np.int32).max, size=self.n_chains)
         return Begun(Space.of(observations), model, choice, [Chain(int(seed)) for seed in seeds])
 
-    def _go_on(self, observations):
+    def _go_on(self, seen):
         """Return the chains of the fit before, to go on with; None without."""
-        if not (self.warm_start and hasattr(self, "_begun")):
+        if not (self.warm_start and getattr(self, "_begun", None)):
             return None
-        if _checksum(observations) != self._seen:
+        if seen != self._seen:
             raise ValueError(
-                "warm_start=True goes on with the chains of other data; pass the X, y and "
-                "sample_weight of the fit before, or set warm_start=False."
+                "warm_start=True goes on with the chains of other data; pass the X, y, "
+                "sample_weight, X_val and y_val of the fit before, or set warm_start=False."
+            )
+        settings = self._settings()
+        changed = sorted(k for k in settings | self._set if settings.get(k) != self._set.get(k))
+        if changed:
+            raise ValueError(
+                f"warm_start=True goes on with chains of another {changed[0]}; keep all parameters "
+                "but n_samples, or set warm_start=False."
             )
         chains = self._begun.chains
-        if len(chains) != self.n_chains or len(chains[0].kept) > self.n_samples:
+        if max(len(chain.kept) for chain in chains) > self.n_samples:
             raise ValueError(
-                f"warm_start=True goes on with {len(chains)} chains of {len(chains[0].kept)} "
-                f"draws; n_chains={self.n_chains} must be the same, and n_samples="
-                f"{self.n_samples} not less."
+                f"warm_start=True goes on with chains of {len(chains[0].kept)} draws; n_samples="
+                f"{self.n_samples} must not be less."
             )
         return self._begun
+
+    def _settings(self):
+        """Return all parameters that chains depend on, as text."""
+        free = "n_samples", "n_jobs", "verbose", "warm_start"
+        return {name: repr(value) for name, value in self.get_params().items() if name not in free}
 
     def _drawn(self, begun, observations, root):
         """Return the chains with all their draws, or those made so far, and whether it is these."""
@@ -279,7 +297,7 @@ class PosteriorCompletion(
             raise KeyboardInterrupt
         return chains, interrupted
 
-    def _set_fitted(self, begun, chains, observations):
+    def _set_fitted(self, begun, chains, observations, seen):
         """Set all fitted attributes at once."""
         space, model, choice, _ = begun
         draws = Draws.of([chain.kept for chain in chains if chain.kept])
@@ -299,8 +317,9 @@ class PosteriorCompletion(
             _draws=draws,
             _space=space,
             _range=observations.bounds(),
-            _begun=begun._replace(chains=chains),
-            _seen=_checksum(observations),
+            _begun=begun._replace(chains=chains) if self.warm_start else None,
+            _seen=seen,
+            _set=self._settings(),
         )
 
     def _warn(self, observations, begun):
@@ -336,7 +355,7 @@ def _fit_inner(inner, observations, held_out, rng):
     return model
 
 
-def _checksum(observations):
+def _checksum(*data):
     """Return a number that other data hardly have."""
-    arrays = observations.coords, observations.values, observations.weights
+    arrays = [array for cells in data if cells is not None for array in cells]
     return reduce(lambda sum_, array: crc32(np.ascontiguousarray(array), sum_), arrays, 0)

@@ -17,14 +17,14 @@ _ENOUGH, _SHARE, _MOST = 100, 0.1, 20_000
 # Components that chains have at least, unless held-out cells prefer a lower rank, and at most, or
 # twice the rank if that is more.
 _FEWEST, _MOST_COMPONENTS = 10, 40
-# The prior shrinks components that are not needed: more are taken unless they are worse, where a
-# sweep takes no more multiplications than these, and else where they leave this share of squares.
+# Where a sweep takes no more multiplications than these, all numbers are tried; else more as long
+# as they leave at most this share of the squares.
 _CHEAP = 5e7
 _WORTH = 0.98
 # So many held-out cells tell of the number of components; fewer, in so many more folds.
 _TELLING, _FOLDS = 500, 8
 # Sweeps of a trial: those that are dropped, and those that are averaged.
-_WARM, _AVERAGED = 10, 20
+_WARM, _AVERAGED = 20, 40
 # Standard errors by which held-out cells must ask for a share of the descent.
 _SIGNIFICANT = 2
 
@@ -65,7 +65,7 @@ class _Fold(NamedTuple):
         state, total = self.sampler.begin(*begin, rng), 0.0
         for sweep in range(_WARM + _AVERAGED):
             state = self.sampler.sweep(state)
-            total = total + state.at(self.rows) if sweep >= _WARM else 0.0
+            total = total + state.with_mean_row().at(self.rows) if sweep >= _WARM else 0.0
         return total / _AVERAGED
 
     def squares(self, predicted):
@@ -80,19 +80,19 @@ class _Fold(NamedTuple):
 class _Trial(NamedTuple):
     """Short chains of so many components: what the chosen of them predict.
 
-    ``squares`` are what held-out cells add to the mean squared error of each fold.
+    ``error`` is the mean over folds of the mean squared error of their held-out cells.
     """
 
     n_components: int
     begins: tuple
     predicted: np.ndarray
-    squares: np.ndarray
+    error: float
 
 
-def split(observations, rng, keep=False):
+def split(observations, rng):
     """Return the cells to train on, and those held out, or None of few.
 
-    With ``keep``, no cell that has the largest index of a mode is held out.
+    Every index keeps a cell to train on.
     """
     numbers = cell_numbers(observations)
     n_cells = int(numbers.max()) + 1
@@ -100,9 +100,9 @@ def split(observations, rng, keep=False):
         return observations, None
     chosen = np.zeros(n_cells, bool)
     chosen[rng.permutation(n_cells)[: min(int(_SHARE * n_cells), _MOST)]] = True
-    if keep:
-        coords = observations.coords
-        chosen[numbers[(coords == coords.max(axis=0)).any(axis=1)]] = False
+    trained = observations.take(~chosen[numbers]).row_counts(observations.shape)
+    for count, column in zip(trained, observations.coords.T, strict=True):
+        chosen[numbers[count[column] == 0]] = False
     out = chosen[numbers]
     return (observations.take(~out), observations.take(out)) if out.any() else (observations, None)
 
@@ -139,12 +139,13 @@ def choose(space, model, training, held_out, n_components, rng, say):
     if len(numbers) > 1:
         others = [_Fold.of(None, *parts) for parts in _more(training, held_out, rng)]
     for number in numbers:
+        is_cheap = len(training.values) * len(training.shape) * number**2 <= _CHEAP
         trial = _tried(fold, others, model, number, rng)
         say(f"{number} components: held-out RMSE {fold.error(trial.predicted):.4g}")
-        work = len(training.values) * len(training.shape) * number**2
-        if best is not None and not _is_better(trial, best, work):
+        if best is None or trial.error < (1.0 if is_cheap else _WORTH) * best.error:
+            best = trial
+        elif not is_cheap:
             break
-        best = trial
     descent = model.predict(held_out.coords)
     weight = _weight(fold, best.predicted, space.standardized(descent))
     predicted = weight * space.values(best.predicted) + (1 - weight) * descent
@@ -159,13 +160,6 @@ def _numbers(rank):
     return [rank, *doubled] if 0 < rank < _FEWEST else doubled
 
 
-def _is_better(trial, best, work):
-    """Whether more components are better: where a sweep is cheap, if as good, else by far."""
-    if best.n_components < _FEWEST or work <= _CHEAP:
-        return as_good(trial.squares, best.squares)
-    return trial.squares.sum() < _WORTH * best.squares.sum()
-
-
 def _tried(fold, others, model, n_components, rng):
     """Return short chains from the descent and from a small start, or those that are better.
 
@@ -177,8 +171,8 @@ def _tried(fold, others, model, n_components, rng):
     best = min(squares, key=lambda begins: squares[begins].sum())
     best = BOTH if as_good(squares[BOTH], squares[best]) else best
     more = [its.squares(its.predicted("small", None, n_components, rng)) for its in others]
-    squares = np.concatenate([squares[best], *more])
-    return _Trial(n_components, best, predicted[best], squares)
+    error = float(np.mean([each.sum() for each in (squares[best], *more)]))
+    return _Trial(n_components, best, predicted[best], error)
 
 
 def _weight(fold, chains, descent):

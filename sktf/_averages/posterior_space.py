@@ -32,18 +32,17 @@ class Space(NamedTuple):
 
     @property
     def sizes(self):
-        """Number of rows of each mode; the last is that of an index without cells."""
-        return tuple(size + 1 for size in self.frame.sizes)
+        """Number of rows of each mode."""
+        return self.frame.sizes
 
     def rows(self, coords, known=True):
-        """Return the rows that cells read."""
+        """Return the rows that cells read; that after the last one where there is none."""
         frame = self.frame
         return to_cells(coords, frame.shape, frame.groups, frame.stored, known)
 
     def sampler(self, observations):
         """Return what draws states given observations."""
-        seen = observations.seen_by(self.frame)
-        return Sampler(seen._replace(shape=self.sizes))
+        return Sampler(observations.seen_by(self.frame))
 
     def values(self, predicted):
         """Return values in the units of y."""
@@ -75,10 +74,9 @@ class Space(NamedTuple):
         return factors, terms
 
     def _stored(self, rows, mode):
-        """Return the rows of the indices that have cells, and their mean."""
+        """Return the rows of the indices that have cells."""
         seen = self.frame.stored[mode]
-        rows = rows if seen is None else rows[seen]
-        return np.concatenate([rows, rows.mean(axis=0, keepdims=True)])
+        return rows if seen is None else rows[seen]
 
 
 def _balanced(factors):

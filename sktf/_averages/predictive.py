@@ -1,9 +1,10 @@
 """What draws say of cells: means, deviations, quantiles and samples of new values."""
 
 from math import prod
+from numbers import Integral
 
 import numpy as np
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from sktf._averages.draws import Draws
@@ -106,13 +107,23 @@ class Predictive:
         y_samples : ndarray of shape (n_cells, n_samples)
             The values.
         """
-        rng, (rows, descent) = check_random_state(random_state), self._read(X)
+        check_is_fitted(self)
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        rng, unknown = check_random_state(random_state), self.estimator_.handle_unknown
+        coords, known = check_cells(self, X, self.shape_, unknown)
+        rows, descent = self._cells(coords, known)
+        ids = np.full(rows.shape, -1)
+        for mode, size in enumerate(self._space.sizes):
+            unseen = rows[:, mode] == size
+            named = np.where(known[:, mode], coords[:, mode], -1)[unseen]
+            ids[unseen, mode] = np.unique(named, return_inverse=True)[1]
+        rows = np.where(ids < 0, rows, rows + 1 + ids)
         values = np.empty((len(rows), n_samples))
         for number in range(n_samples):
             noise = rng.standard_normal(len(rows))
             if rng.random_sample() < self.weight_:
-                state, deviation = self._draws.state(rng.randint(len(self._draws.chains)))
-                values[:, number] = state.at(rows) + deviation * noise
+                draw = self._draws.draws[rng.randint(len(self._draws.draws))]
+                values[:, number] = draw.sampled(ids, rng).at(rows) + draw.deviation * noise
             else:
                 values[:, number] = descent + self._error_of_descent() * noise
         return self._values(values)

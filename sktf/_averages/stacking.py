@@ -5,6 +5,9 @@ from scipy.optimize import nnls
 from sklearn.base import clone
 
 from sktf._averages.posterior_choice import split
+from sktf._averages.predictive import Predictive
+from sktf._models.base import BaseCompletion
+from sktf._models.cp import CPCompletion
 from sktf._models.sklearn_types import BaseComposition
 
 # How much more an excess of the sum of weights over 1 counts than a value of one cell.
@@ -48,38 +51,57 @@ class Composition(BaseComposition):
         """
         return self._set_params("estimators", **params)
 
-    def _kinds(self, rng):
-        """Return fresh copies of the estimators, each with a seed of its own."""
+    def _named_kinds(self):
+        """Return the estimators, checked."""
         if not self.estimators:
             raise ValueError("estimators=[]: give at least one.")
-        if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in self.estimators):
-            raise ValueError(
-                f"estimators={self.estimators!r}: expected pairs of a name and an estimator."
-            )
+        for pair in self.estimators:
+            if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)):
+                raise ValueError(
+                    f"estimators={self.estimators!r}: expected pairs of a name and an estimator."
+                )
         names, kinds = zip(*self.estimators, strict=True)
         self._validate_names(names)
         self._check_estimators_are_instances(kinds)
-        return [_seeded(kind, rng) for kind in kinds]
+        for name, kind in self.estimators:
+            if not isinstance(kind, (BaseCompletion, Predictive, Composition)):
+                raise TypeError(
+                    f"estimators: {name!r} is {kind!r}; give completion estimators of this package."
+                )
+        return kinds
 
 
-def _seeded(kind, rng):
+def shape_of(kinds):
+    """Return the first ``shape`` that one of the estimators has, or an estimator inside it."""
+    for kind in kinds:
+        for name, value in kind.get_params().items():
+            if value is not None and (name == "shape" or name.endswith("__shape")):
+                return value
+    return None
+
+
+def prepared(kind, shape, rng):
+    """Return a fresh copy of an estimator with a seed of its own and the shape, if it has none."""
     kind = clone(kind)
-    if "random_state" in kind.get_params(deep=False):
+    params = kind.get_params()
+    if params.get("estimator", kind) is None and not params.get("estimators"):
+        kind.set_params(estimator=CPCompletion())
+    for name, value in kind.get_params().items():
+        if value is None and (name == "shape" or name.endswith("__shape")):
+            kind.set_params(**{name: shape})
+    if "random_state" in params:
         kind.set_params(random_state=int(rng.randint(np.iinfo(np.int32).max)))
     return kind
 
 
 def folds(observations, given, rng):
-    """Return pairs of cells to train on and cells that are held out: several where these are few.
-
-    Cells of the largest index of a mode are not held out, so that both know the sizes.
-    """
+    """Return pairs of cells to train on and held out: several where these are few."""
     if given is not None:
         return [(observations, given)]
-    found = [split(observations, rng, keep=True)]
+    found = [split(observations, rng)]
     n_folds = min(_FOLDS, -(-_TELLING // max(1, len(found[0][1] or ()))))
     while found[0][1] is not None and len(found) < n_folds:
-        found.append(split(observations, rng, keep=True))
+        found.append(split(observations, rng))
     return [pair for pair in found if pair[1] is not None]
 
 
@@ -96,11 +118,12 @@ def stacked_weights(values, weights, predictions):
         What each fit predicts there.
     """
     n_fits, mean = len(predictions), values.mean()
-    unit = np.abs(values - mean).max() or 1.0
+    unit = max(np.abs(values - mean).max(), np.abs(predictions - mean).max()) or 1.0
     root = np.sqrt(weights / weights.sum())
     left = root * (values - mean) / unit
     design = root * (predictions - mean) / unit
     design = np.vstack([design.T, np.full((1, n_fits), _FIRM)])
     found, _ = nnls(design, np.append(left, _FIRM))
-    found = np.where(found < _LEAST, 0.0, found)
-    return found / found.sum()
+    found = found / found.sum()
+    kept = np.where((found >= _LEAST) | (found == found.max()), found, 0.0)
+    return kept / kept.sum()

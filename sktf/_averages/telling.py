@@ -1,14 +1,19 @@
 """Warnings of fits inside another fit: caught, and told once by it."""
 
 import warnings
-from contextlib import nullcontext
+from contextlib import contextmanager
 from threading import current_thread, main_thread
 
 
+@contextmanager
 def catching():
     """Catch warnings, all of a process at once: not from one thread beside others."""
-    alone = current_thread() is main_thread()
-    return warnings.catch_warnings(record=True) if alone else nullcontext([])
+    if current_thread() is not main_thread():
+        yield []
+        return
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")  # the filters of the user are for what is told at the end
+        yield caught
 
 
 def tell_once(messages, stacklevel):

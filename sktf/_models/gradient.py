@@ -27,6 +27,7 @@ from sktf._models.fitting import Fitting
 from sktf._models.honesty import warn_cap_binds, warn_nothing_learned
 from sktf._models.offset_choice import best_offset
 from sktf._models.parameters import DescentParameters
+from sktf._models.restoring import restoring_features
 from sktf._models.rows import drawn_to_mean
 from sktf._models.sklearn_types import CallbackSupportMixin, checks_parameters
 from sktf._objective.components import component_norms, product_singular_values
@@ -90,23 +91,24 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
 
     @checks_parameters()
     def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None) -> Self:
-        check_device(self.device)
-        check_clip(self.clip)
-        observations = check_observations(self, X, y, sample_weight, self.shape)
-        rng = check_random_state(self.random_state)
-        frame = self._kept_to_read(observations) or self._new_frame(observations)
-        given = self._given_held_out(X_val, y_val, frame)
-        training, held_out = self._hold_out(observations, given, frame, rng)
-        told = {"seen": observations.bounds(), "data": {"X": X, "y": y}}
-        frame = self._judged(frame, training, held_out)
-        fitting = make_fitting(self, frame, training, held_out, told)
-        del training  # the refit needs the room
-        warn_of_cells(observations, frame, 3)
-        refits = self.refit and held_out is not None and given is None
-        fitting, run = self._descend(fitting, rng, observations if refits else None)
-        self._set_fitted(fitting, run)
-        self._warn_of_fit(fitting, observations, single_cells=given is None)
-        return self
+        with restoring_features(self):
+            check_device(self.device)
+            check_clip(self.clip)
+            observations = check_observations(self, X, y, sample_weight, self.shape)
+            rng = check_random_state(self.random_state)
+            frame = self._kept_to_read(observations) or self._new_frame(observations)
+            given = self._given_held_out(X_val, y_val, frame)
+            training, held_out = self._hold_out(observations, given, frame, rng)
+            told = {"seen": observations.bounds(), "data": {"X": X, "y": y}}
+            frame = self._judged(frame, training, held_out)
+            fitting = make_fitting(self, frame, training, held_out, told)
+            del training  # the refit needs the room
+            warn_of_cells(observations, frame, 3)
+            refits = self.refit and held_out is not None and given is None
+            fitting, run = self._descend(fitting, rng, observations if refits else None)
+            self._set_fitted(fitting, run)
+            self._warn_of_fit(fitting, observations, single_cells=given is None)
+            return self
 
     def _descend(self, fitting, rng, everything=None):
         """Return the fitting of the best offset and its best run, after a descent on everything."""

@@ -6,10 +6,12 @@ from cases.ensembles import SHAPE
 from conftest import low_rank_entries
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, KFold
 
 from sktf import CompletionEnsemble, CPALSCompletion, CPCompletion, PosteriorCompletion
-from sktf._averages.stacking import stacked_weights
+from sktf._averages.stacking import folds, stacked_weights
+from sktf._cells.validation import Observations
 
 # Short fits of few cells are the point here; what they end with is tested where it matters.
 pytestmark = [
@@ -136,6 +138,55 @@ def test_the_spread_has_the_weights(cells):
         assert (std**2 >= between + model.weights_[number] * within * (1 - 1e-9)).all()
 
 
+def test_one_firm_sum_whatever_is_predicted():
+    """Predictions far beyond values that are all alike, and more fits than fifty alike."""
+    huge = 1e9 * np.arange(1.0, 61).reshape(2, 30)
+    assert_allclose(stacked_weights(np.zeros(30), np.ones(30), huge).sum(), 1.0)
+    alike = np.tile(np.arange(30.0), (60, 1)) + np.random.RandomState(0).standard_normal((60, 30))
+    assert_allclose(stacked_weights(np.arange(30.0), np.ones(30), alike).sum(), 1.0)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_short_mode_is_held_out_as_well(size):
+    """Cells of every index of a mode of one or two tell of the weights."""
+    X = np.argwhere(np.ones((20, 15, size)))
+    y = np.random.RandomState(0).standard_normal(len(X))
+    observations = Observations(X.astype(np.int32), y, np.ones(len(y)), (20, 15, size))
+    (_, held_out), *_ = folds(observations, None, np.random.RandomState(0))
+    assert (np.bincount(held_out.coords[:, 2], minlength=size) > 10).all()
+
+
+def test_the_shape_of_one_is_that_of_all(cells):
+    """Of any member, or of an estimator inside one."""
+    X, y = cells
+    larger = (9, 9, 9)
+    given = [("a", CPCompletion(2, n_init=1)), ("b", small_posterior(CPCompletion(shape=larger)))]
+    model = CompletionEnsemble(estimators=given, random_state=0).fit(X, y)
+    assert model.shape_ == larger
+    assert all(member.shape_ == larger for member in model.estimators_)
+
+
+def small_posterior(estimator=None):
+    """Return short chains."""
+    return PosteriorCompletion(estimator, n_components=2, n_samples=4, n_chains=2)
+
+
+def test_what_cannot_learn_rows_is_told(cells):
+    """By name, and nothing has grown."""
+    model = mixed(estimators=[("chains", small_posterior())]).fit(*cells)
+    with pytest.raises(ValueError, match="cannot learn rows"):
+        model.extend([[7, 0, 0]], [1.0], mode=0)
+
+
+def test_a_failed_fit_leaves_the_columns_as_they_were(cells):
+    """And what was fitted."""
+    model = mixed(estimators=[("cp", CPCompletion(3, n_init=2))]).fit(*cells)
+    before = model.predict(cells[0])
+    with pytest.raises(ValueError, match="belong together"):
+        model.fit(cells[0][:, :2], cells[1], X_val=cells[0][:, :2])
+    assert_array_equal(model.predict(cells[0]), before)
+
+
 def test_few_cells_give_all_one_weight():
     """Too few to hold any out."""
     X, y = low_rank_entries(SHAPE, 1, 0.4)
@@ -176,6 +227,9 @@ def test_parameters_go_by_name(cells):
         ({"estimators": [("a", CPCompletion)]}, "instance"),
         ({"estimators": []}, "at least one"),
         ({"estimators": [CPCompletion()]}, "pairs of a name and an estimator"),
+        ({"estimators": [(1, CPCompletion())]}, "pairs of a name and an estimator"),
+        ({"estimators": [("a", "drop")]}, "'a' is 'drop'"),
+        ({"estimators": [("a", Ridge())]}, "'a' is Ridge"),
         ({"estimator": CPCompletion()}, "not both"),
     ],
 )

@@ -20,7 +20,7 @@ from sktf import (
     DeepMatrixCompletion,
     PosteriorCompletion,
 )
-from sktf._averages import chains as chains_module
+from sktf._averages.chains import APART
 from sktf._averages.gibbs import Sampler, State
 from sktf._averages.posterior_space import Space
 from sktf._cells.validation import Observations
@@ -47,7 +47,7 @@ def small(**options):
 
 @pytest.mark.parametrize("seed", [50, 51, 52])
 def test_truth_and_noise_are_found(seed):
-    """The truth to less than the noise, and the deviation of this to a third.
+    """The truth to less than the noise, and the deviation of this, if it is not fitted in part.
 
     Of rank 2, 60 parameters of 480 cells would leave sqrt(60 / 480) = .35 of the noise; chains of
     more components, which held-out cells find as good, leave up to .8 of it.
@@ -55,7 +55,7 @@ def test_truth_and_noise_are_found(seed):
     X, y, X_hidden, truth = noisy(seed)
     model = PosteriorCompletion(CPCompletion(shape=SHAPE), random_state=seed).fit(X, y)
     assert sqrt(np.mean((model.predict(X_hidden) - truth) ** 2)) < 0.1
-    assert_allclose(model.noise_std_, 0.1, rtol=0.35)
+    assert 0.05 < model.noise_std_ < 0.13
     assert model.rank_ == 2
     assert model.r_hat_ < 1.1
 
@@ -110,6 +110,45 @@ def test_unseen_indices_get_what_their_mode_is_like():
     ratio = sqrt(np.mean(std**2) / np.mean(others.var(axis=0)))
     assert 1 / 1.5 < ratio < 1.5
     assert_array_equal(model.predict([[20, 3, 4], [-1, 3, 4]]), model.predict([[13, 3, 4]] * 2))
+    # What is predicted hardly depends on the seed: the mean of a mode is known, not sampled.
+    other = clone(model).set_params(random_state=1)
+    with pytest.warns(CompletionWarning, match="No cell tells"):
+        other.fit(X, y)
+    assert np.mean((other.predict(unseen) - mean) ** 2) < 0.05 * np.mean(others.var(axis=0))
+    # Two such indices have rows of their own, as far apart as others: twice the variance.
+    pair = model.sample_y([[12, 3, 4], [13, 3, 4]], 2000)
+    assert abs(np.corrcoef(pair)[0, 1]) < 0.5
+
+
+def test_indices_of_one_cell_each_are_fitted():
+    """As of time stamps: none can be held out, and no held-out cell is complained of."""
+    rng = np.random.RandomState(18)
+    X = np.column_stack([np.arange(300), rng.randint(3, size=300)])
+    y = X[:, 1] + 0.1 * rng.standard_normal(300)
+    with pytest.warns(CompletionWarning, match="Under-determined"):
+        model = PosteriorCompletion(CPCompletion(n_init=1), random_state=0).fit(X, y)
+    assert model.validation_score_ is None
+    assert np.isfinite(model.predict(X)).all()
+
+
+@pytest.mark.filterwarnings("ignore::sktf.CompletionWarning")
+@pytest.mark.parametrize("seed", range(6))
+def test_sparse_cells_are_fitted_whatever_is_held_out(seed):
+    """Every index keeps a cell to train on."""
+    rng = np.random.RandomState(seed)
+    X = np.column_stack([rng.randint(200, size=120), rng.randint(150, size=120)])
+    model = small(estimator=CPCompletion(2, n_init=1), random_state=seed)
+    assert np.isfinite(model.fit(X, rng.standard_normal(120)).predict(X)).all()
+
+
+def test_a_failed_fit_leaves_the_columns_as_they_were():
+    """Also one of more columns."""
+    X, y, *_ = noisy(19)
+    model = small(estimator=CPCompletion(4, n_init=2)).fit(X, y)
+    before = model.predict(X)
+    with pytest.raises(ValueError, match="belong together"):
+        model.fit(X[:, :2], y, X_val=X[:, :2])
+    assert_array_equal(model.predict(X), before)
 
 
 @pytest.mark.filterwarnings("ignore::sktf.CompletionWarning")
@@ -183,9 +222,14 @@ def test_other_data_or_fewer_draws_cannot_be_gone_on_with():
     for changed in ((X, y + 1), (X[::-1], y), (X, y, np.linspace(1, 2, len(y)))):
         with pytest.raises(ValueError, match="other data"):
             model.fit(*changed)
-    for setting in ({"n_samples": 4}, {"n_chains": 3}):
-        with pytest.raises(ValueError, match="goes on with 2 chains of 8 draws"):
-            clone_with_fit(model, **setting).fit(X, y)
+    with pytest.raises(ValueError, match="must not be less"):
+        clone_with_fit(model, n_samples=4).fit(X, y)
+    others = {"n_chains": 3, "n_components": 2, "random_state": 1, "estimator__clip": "range"}
+    for name, value in others.items():
+        with pytest.raises(ValueError, match=f"another (estimator|{name})"):
+            clone_with_fit(model, **{name: value}).fit(X, y)
+    with pytest.raises(ValueError, match="3 modes but X has 2 columns"):
+        model.fit(X[:, :2], y)
     assert_array_equal(model.predict(X), before)
 
 
@@ -201,27 +245,28 @@ def test_jobs_change_nothing(backend):
     assert_array_equal(small(n_jobs=backend).fit(X, y).predict(X), small().fit(X, y).predict(X))
 
 
-def test_ctrl_c_keeps_the_draws(monkeypatch):
-    """In the second chain: those of the first, and its own so far."""
+@pytest.mark.parametrize("at", [10 + 3 * APART + 1, 10 + 8 * APART + 10 + 3 * APART + 1])
+def test_ctrl_c_keeps_the_draws(monkeypatch, at):
+    """Of both chains, and a fit that goes on from there ends as an undisturbed one."""
     X, y, *_ = noisy(8)
-    model, sweep, done = small(), Sampler.sweep, []
+    choice = small(warm_start=True).fit(X, y)._begun.choice
+    # Sweeps of trials would count as well.
+    monkeypatch.setattr("sktf._averages.posterior.choose", lambda *_: choice)
+    whole, sweep, done = small(warm_start=True).fit(X, y), Sampler.sweep, []
 
     def interrupted(self, state):
         done.append(1)
-        if len(done) == 10 + 8 * chains_module.APART + 10 + 3 * chains_module.APART + 1:
+        if len(done) == at:
             raise KeyboardInterrupt
         return sweep(self, state)
 
-    # With the components told, held-out cells take one trial of 2 x 30 sweeps.
-    monkeypatch.setattr(Sampler, "sweep", lambda self, state: sweep(self, state))
-    model.fit(X, y)
-    held = clone(model).set_params(estimator=CPCompletion(4, shape=SHAPE, n_init=2))
-    monkeypatch.setattr("sktf._averages.posterior.choose", lambda *a: model._begun.choice)
     monkeypatch.setattr(Sampler, "sweep", interrupted)
+    model = small(warm_start=True)
     with pytest.raises(KeyboardInterrupt):
-        held.fit(X, y)
-    assert held._draws.chains.tolist() == [0] * 8 + [1] * 3
-    assert np.isfinite(held.predict(X)).all()
+        model.fit(X, y)
+    assert len(model._draws.draws) == (3 if at < 50 else 11)
+    assert np.isfinite(model.predict(X)).all()
+    assert_array_equal(model.fit(X, y).predict(X), whole.predict(X))
 
 
 def test_ctrl_c_before_the_first_draw_leaves_it_as_it_was(monkeypatch):
@@ -247,7 +292,7 @@ def test_callbacks_see_every_chain_and_may_stop():
     small().set_callbacks(watching).fit(X, y)
     assert watching.n_ticks == 2
     stopped = small().set_callbacks(AtTick(1, lambda: True)).fit(X, y)
-    assert set(stopped._draws.chains) == {0}
+    assert stopped._draws.chains.tolist() == [0] * 8
 
 
 def test_verbose_tells_what_is_tried(capsys):
@@ -286,12 +331,10 @@ def test_few_cells_leave_wide_intervals(n_cells):
 
 @pytest.mark.parametrize("unit", [1e-200, 1e200])
 def test_units_change_nothing(unit):
-    """No square over- or underflows."""
+    """No square over- or underflows; rounding grows a little along the chains."""
     X, y, *_ = noisy(12)
-    found = small().fit(X, y * unit).predict(X[:9], return_std=True)
-    assert_allclose(
-        np.array(found) / unit, small().fit(X, y).predict(X[:9], return_std=True), rtol=1e-3
-    )
+    found = np.array(small().fit(X, y * unit).predict(X[:9], return_std=True)) / unit
+    assert_allclose(found, small().fit(X, y).predict(X[:9], return_std=True), atol=1e-3)
 
 
 def test_values_all_alike():
