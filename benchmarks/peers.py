@@ -117,11 +117,12 @@ def myfm_fit(shape, X, y, rank, seed, n_iter=100):
     return lambda X: model.predict(encoder.transform(X))
 
 
-def cmfrec_fit(shape, X, y, penalty, seed, rank=12):
+def cmfrec_fit(shape, X, y, setting, seed):
     """Alternating ridge regressions of a matrix with biases."""
     import pandas as pd
     from cmfrec import CMF
 
+    rank, penalty = setting
     ratings = pd.DataFrame({"UserId": X[:, 0], "ItemId": X[:, 1], "Rating": y})
     model = CMF(
         k=rank, lambda_=penalty, verbose=False, nthreads=common.THREADS, random_state=seed

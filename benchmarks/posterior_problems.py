@@ -23,6 +23,7 @@ class Problem(NamedTuple):
     most: float = np.inf
     seconds: float = np.inf
     noise: float = 0.0
+    ensemble: bool = True
 
     @property
     def scaled(self):
@@ -110,6 +111,7 @@ def problems(folder):
             load,
             0.1 if matrix else 0.2,
             n_splits=2 if name == "frappe" else 3 if matrix else 10,
+            ensemble=name != "frappe",
         )
     return found
 
