@@ -13,7 +13,10 @@ _FIRST_SEED = 4000
 
 
 class Problem(NamedTuple):
-    """Where cells come from, which are hidden, and what is asked of `PosteriorCompletion`."""
+    """Where cells come from, which are hidden, and what is asked of `PosteriorCompletion`.
+
+    Seen cells have ``noise``, hidden ones have not.
+    """
 
     kind: str
     load: callable
@@ -66,7 +69,8 @@ def _sensors(seed):
     by_day = np.column_stack([np.ones(40), np.where(days % 7 < 5, 1.0, 0.2), weather])
     by_hour = np.column_stack([1.5 - np.cos(2 * np.pi * hours / 24), 2 * rush, np.ones(24)])
     by_sensor = rng.uniform(0.2, 1.5, (20, 3))
-    return datasets.entries_from_dense(np.einsum("sr,dr,hr->sdh", by_sensor, by_day, by_hour))
+    readings = np.einsum("sr,dr,hr->sdh", by_sensor, by_day, by_hour)
+    return *datasets.entries_from_dense(readings), readings.shape
 
 
 def _fixed(load):
