@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 os.environ.setdefault("TQDM_DISABLE", "1")
 
-import common  # noqa: F401  pins the threads
+import common
 import numpy as np
 from scipy.sparse import csr_array
 from sklearn.impute import KNNImputer
@@ -18,22 +18,25 @@ from sklearn.preprocessing import OneHotEncoder
 
 from sktf import CPALSCompletion
 
+_NAMES = ("myfm", "pandas", "pyttb.gcp.optimizers", "surprise", "tensorly.decomposition")
 
-def load():
+
+def load(names=_NAMES):
     """Import the peers, so that the first fit of each is not charged for it."""
-    names = ("myfm", "pandas", "pyttb.gcp.optimizers", "surprise", "tensorly.decomposition")
     with warnings.catch_warnings(action="ignore"):
         for name in names:
             import_module(name)
 
 
-def search(fit, shape, X, y, settings, n_starts=1, patience=None, refit=None):
+def search(fit, shape, X, y, settings, n_starts=1, patience=None, refit=None, out=None):
     """Return the predictor whose setting does best on a tenth of the seen cells.
 
-    ``patience`` ends an ascending list after so many settings without progress. The best is fitted
-    once more, on all cells; ``refit(shape, X, y, predictor)`` goes on from its solution instead.
+    ``out`` names other rows to choose by. ``patience`` ends an ascending list after so many
+    settings without progress. The best is fitted once more, on all cells;
+    ``refit(shape, X, y, predictor)`` goes on from its solution instead.
     """
-    out = np.random.default_rng(0).permutation(len(y)) < len(y) // 10
+    if out is None:
+        out = np.random.default_rng(0).permutation(len(y)) < len(y) // 10
     tried = []
     for number, setting in enumerate(settings):
         for seed in range(n_starts):
@@ -104,14 +107,27 @@ def pyttb_search(shape, X, y, ranks, n_starts):
     return search(pyttb_fit, shape, X, y, ranks, n_starts, patience=3, refit=refit)
 
 
-def myfm_fit(shape, X, y, rank, seed):
-    """Bayesian factorization machine, 100 Gibbs sweeps, one group of variances for each mode."""
+def myfm_fit(shape, X, y, rank, seed, n_iter=100):
+    """Bayesian factorization machine by Gibbs sweeps, one group of variances for each mode."""
     from myfm import MyFMRegressor
 
     encoder = OneHotEncoder(categories=[np.arange(size) for size in shape])
     model = MyFMRegressor(rank, random_seed=seed)
-    model.fit(encoder.fit_transform(X), y, n_iter=100, group_shapes=list(shape))
+    model.fit(encoder.fit_transform(X), y, n_iter=n_iter, group_shapes=list(shape))
     return lambda X: model.predict(encoder.transform(X))
+
+
+def cmfrec_fit(shape, X, y, setting, seed):
+    """Alternating ridge regressions of a matrix with biases."""
+    import pandas as pd
+    from cmfrec import CMF
+
+    rank, penalty = setting
+    ratings = pd.DataFrame({"UserId": X[:, 0], "ItemId": X[:, 1], "Rating": y})
+    model = CMF(
+        k=rank, lambda_=penalty, verbose=False, nthreads=common.THREADS, random_state=seed
+    ).fit(ratings)
+    return lambda X: model.predict(*X.T)
 
 
 def additive_fit(shape, X, y, ridge, seed):

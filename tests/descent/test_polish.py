@@ -172,6 +172,13 @@ def test_all_components_that_are_wanted_stay():
     assert polish_of(cells, held_out).prune(truth, Penalty(1e-3, ())).n_components == 3
 
 
+def test_at_most_of_nothing_is_nothing():
+    model = Model([np.zeros((size, 5)) for size in (6, 5, 4)], ())
+    few = model.at_most(2)
+    assert few.n_components <= 2
+    assert not np.any(few.at(np.argwhere(np.ones((6, 5, 4)))))
+
+
 def test_the_mean_predicts_the_mean():
     models = [
         Model(gaussian(SHAPE, n, seed=n), tuple(np.arange(s) / n for s in SHAPE)) for n in (1, 2, 4)
