@@ -54,9 +54,9 @@ class Model(NamedTuple):
         """Return the model, or the one with so many components that comes near it."""
         if self.n_components <= n_components:
             return self
+        found = list(islice(compressions(self.factors), n_components))
         one = [factor[:, :1] for factor in self.factors]  # of zeros there is no compression
-        *_, few = one, *islice(compressions(self.factors), n_components)
-        return self._replace(factors=few)
+        return self._replace(factors=found[-1] if found else one)
 
     def beyond(self, before, share):
         """Return the model as far beyond this one as a share of the way from another."""
