@@ -103,7 +103,7 @@ def _fit_lrtc(problem, split):
 def methods(problem):
     """Return {name: (Problem, Split) -> fitted model or predictor}."""
     fibers = problem.kind == "fibers"
-    left_out = {_TUCKER: not fibers, _ENSEMBLE: not problem.ensemble}
+    left_out = {_TUCKER: not problem.scaled, _ENSEMBLE: not problem.ensemble}
     found = {name: partial(_fit_ours, name) for name in _OURS if not left_out.get(name)}
     if fibers:
         return {**found, _LRTC: _fit_lrtc}
@@ -263,12 +263,14 @@ def print_goals_of(name, problem, table):
         _below(f"{name}, {_CHOSEN}", means[_CHOSEN], means[_LRTC], 1.03, _LRTC)
     elif problem.kind == "assay":
         print_goal(f"{name}: at most {problem.most:g}", f"{ours_:.4f}", ours_ <= problem.most)
-        seconds = np.median(table[_POSTERIOR]["processor"])
-        goal = f"{name}: under {problem.seconds:g} s of one processor"
+        seconds = np.median(table[_POSTERIOR]["wall"])
+        goal = f"{name}: under {problem.seconds:g} s by the wall"
         print_goal(goal, f"{seconds:.1f} s", seconds < problem.seconds)
     else:
         most = 1.003 if problem.kind == "ratings" else 1.0
         _below(name, ours_, means[_MYFM], most, _MYFM)
+    if _TUCKER in means:
+        _below(f"{name}, {_TUCKER}", means[_TUCKER], means[_SINGLE], 1.05, _SINGLE)
     if _CMFREC in means:
         _below(name, ours_, means[_CMFREC], 1.0, _CMFREC)
     if name == LARGE:
