@@ -1,6 +1,5 @@
 """What draws say of cells: means, deviations, quantiles and samples of new values."""
 
-from math import prod
 from numbers import Integral
 
 import numpy as np
@@ -9,12 +8,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from sktf._averages.draws import Draws
 from sktf._averages.posterior_space import Space
-from sktf._cells.validation import check_cells, check_dense, clip_bounds
+from sktf._cells.validation import check_cells, clip_bounds
 from sktf._docs import documented
 from sktf._models.base import BaseCompletion
-
-# Cells of a dense tensor that are computed at once.
-_CHUNK = 2**18
+from sktf._models.export import dense_tensor
 
 
 @documented(BaseCompletion)
@@ -142,13 +139,11 @@ class Predictive:
             When the tensor would have more than 2**30 cells; ``predict`` those you need.
         """
         check_is_fitted(self)
-        check_dense(self.shape_, "predict the cells you need instead")
-        dense = np.empty(prod(self.shape_))
-        for start in range(0, dense.size, _CHUNK):
-            linear = np.arange(start, min(start + _CHUNK, dense.size))
-            coords = np.column_stack(np.unravel_index(linear, self.shape_))
-            dense[linear] = self._of_pieces(self._cells(coords), lambda mixture: mixture.mean())
-        return self._values(dense).reshape(self.shape_)
+
+        def mean(coords):
+            return self._of_pieces(self._cells(coords), lambda mixture: mixture.mean())
+
+        return dense_tensor(self.shape_, lambda coords: self._values(mean(coords)))
 
     def _read(self, X):
         """Return the rows that cells read, and what the descent predicts where it counts."""

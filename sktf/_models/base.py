@@ -2,7 +2,6 @@
 
 import warnings
 from abc import ABC, abstractmethod
-from math import prod
 from numbers import Integral, Real
 from typing import Self
 
@@ -17,12 +16,11 @@ from sktf._cells.offset import Offset
 from sktf._cells.unfolding import is_large, side_sizes, to_cells
 from sktf._cells.validation import (
     check_cells,
-    check_dense,
     check_extension,
     check_mode,
     clip_bounds,
 )
-from sktf._models.export import cp_tensor, offset_components
+from sktf._models.export import cp_tensor, dense_tensor, offset_components
 from sktf._models.extension import solve_rows, with_terms
 from sktf._models.honesty import warn_far_predictions, warn_wild_predictions
 from sktf._models.pickles import VersionedPickle
@@ -30,7 +28,7 @@ from sktf._models.rows import variance_of_rows, with_mean_row
 from sktf._models.sklearn_types import BaseEstimator, RegressorMixin
 from sktf._objective import components
 
-# Cells of a dense tensor that are computed at once.
+# Second moments that are held at once.
 _CHUNK = 2**22
 
 
@@ -270,13 +268,7 @@ class BaseCompletion(VersionedPickle, RegressorMixin, BaseEstimator, ABC):
             When the tensor would have more than 2**30 cells; ``predict`` those you need.
         """
         check_is_fitted(self)
-        check_dense(self.shape_, "predict the cells you need instead")
-        dense = np.empty(prod(self.shape_))
-        for start in range(0, dense.size, _CHUNK):
-            linear = np.arange(start, min(start + _CHUNK, dense.size))
-            coords = np.column_stack(np.unravel_index(linear, self.shape_))
-            dense[linear] = self._at(coords)
-        return dense.reshape(self.shape_)
+        return dense_tensor(self.shape_, self._at)
 
     def to_cp_tensor(self, *, n_components=None, offset=False):
         """Return the components as a tensorly ``CPTensor``: unit columns, norms as weights.

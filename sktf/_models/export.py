@@ -1,9 +1,25 @@
-"""A fitted model as tensorly's ``CPTensor``, its offset as constant components."""
+"""A fitted model as a dense tensor, and as tensorly's ``CPTensor`` with its offset."""
+
+from math import prod
 
 import numpy as np
 
 from sktf._cells.unfolding import is_large, side_sizes
+from sktf._cells.validation import check_dense
 from sktf._objective.components import component_norms, unit_columns
+
+# Cells of a dense tensor that are computed at once.
+_CHUNK = 2**20
+
+
+def dense_tensor(shape, predict):
+    """Return the tensor of what is predicted of all cells, ``coords -> values``."""
+    check_dense(shape, "predict the cells you need instead")
+    dense = np.empty(prod(shape))
+    for start in range(0, dense.size, _CHUNK):
+        linear = np.arange(start, min(start + _CHUNK, dense.size))
+        dense[linear] = predict(np.column_stack(np.unravel_index(linear, shape)))
+    return dense.reshape(shape)
 
 
 def cp_tensor(factors):
