@@ -72,7 +72,7 @@ class CompletionEnsemble(
     estimators_ : list of estimators
         The members, best first: by ``validation_scores_``, or by training loss without; those of
         different kinds that have a weight, by this.
-    weights_ : ndarray of shape (n_average_,)
+    weights_ : ndarray of shape (n_averaged,)
         Weights of the averaged members, of sum 1.
     names_ : list of str or None
         Names of the members, in their order, of different kinds.
