@@ -52,5 +52,5 @@ for axis, (title, picture) in zip(axes, pictures.items(), strict=True):
     axis.set(title=title, xticks=[], yticks=[], facecolor="#56B4E9")
 
 # %%
-# From a tenth of the values fields and roads are back, at 0.38 of the contrast; lines between bands
+# From a tenth of the values fields and roads are back, at 0.33 of the contrast; lines between bands
 # miss the spectrum by more than the contrast.
