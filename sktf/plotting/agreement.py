@@ -78,9 +78,10 @@ class AgreementDisplay(Display):
         """
         check_fitted(estimator, "estimators_")
         X, members = np.asarray(X), estimator.estimators_
+        norms = [getattr(member, "component_norms_", None) for member in members]
         return cls(
             predictions=[nameless(member).predict(X) for member in members],
-            component_norms=[member.component_norms_ for member in members],
+            component_norms=None if any(its is None for its in norms) else norms,
             validation_scores=getattr(estimator, "validation_scores_", None),
         ).plot(ax)
 

@@ -7,6 +7,7 @@ import pytest
 from cases.plotting import Fitted
 from numpy.testing import assert_allclose, assert_array_equal
 
+from sktf import CompletionEnsemble, CPCompletion, PosteriorCompletion
 from sktf.plotting import (
     AgreementDisplay,
 )
@@ -51,3 +52,14 @@ def test_agreement_of_odd_members():
         AgreementDisplay(predictions=np.eye(2), validation_scores=[1.0]).plot()
     with pytest.raises(ValueError, match="members by cells"):
         AgreementDisplay(predictions=np.ones(3)).plot()
+
+
+def test_members_without_norms_show_no_norms():
+    """Chains have none: their ensemble still agrees or not."""
+    X = np.argwhere(np.ones((6, 5, 4)))
+    y = (X + 1.0).prod(axis=1)
+    chains = PosteriorCompletion(CPCompletion(1, n_init=1), n_components=1, n_samples=2, n_chains=1)
+    model = CompletionEnsemble(chains, n_estimators=2, random_state=0).fit(X, y)
+    display = AgreementDisplay.from_estimator(model, X)
+    assert display.image_.get_array().min() > 0.99
+    assert not display.lines_
