@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import public_data
+from practice import Split
 
 from sktf import datasets
 
@@ -47,17 +48,6 @@ class Problem(NamedTuple):
         )
         y = y + self.noise * np.random.default_rng(seed).standard_normal(len(y))
         return Split(X, y, X_hidden, y_hidden, shape, seed)
-
-
-class Split(NamedTuple):
-    """Seen and hidden cells."""
-
-    X: np.ndarray
-    y: np.ndarray
-    X_hidden: np.ndarray
-    y_hidden: np.ndarray
-    shape: tuple
-    seed: int
 
 
 def _sensors(seed):
