@@ -3,7 +3,6 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.utils.parallel import Parallel
 
 from sktf._averages.draws import Draw
 from sktf._averages.gibbs import State
@@ -29,14 +28,6 @@ class Begun(NamedTuple):
     model: Any
     choice: Choice
     chains: list
-
-
-def in_order(n_jobs):
-    """Return a Parallel that yields results one by one, or all at the end where it cannot."""
-    try:
-        return Parallel(n_jobs=n_jobs, return_as="generator")
-    except ValueError:  # joblib's "multiprocessing", for one
-        return Parallel(n_jobs=n_jobs)
 
 
 def run_chain(begun, sampler, n_warmup, n_samples, number, chain):

@@ -63,12 +63,11 @@ class Mixture(NamedTuple):
 class Draw(NamedTuple):
     """A draw in single precision; the last row of each mode is the mean of its rows.
 
-    ``covariances`` are those of the rows, ``deviation`` that of the noise.
+    ``covariances`` are those of the rows.
     """
 
     state: State
     covariances: list
-    deviation: float
 
     @classmethod
     def of(cls, state):
@@ -76,8 +75,12 @@ class Draw(NamedTuple):
         last = state.with_mean_row()
         factors, terms = ([a.astype(np.float32) for a in part] for part in last[:2])
         covariances = [covariance.astype(np.float32) for _, covariance in state.rows]
-        kept = State(factors, terms, state.precision, None)
-        return cls(kept, covariances, float(state.precision**-0.5))
+        return cls(State(factors, terms, state.precision, None), covariances)
+
+    @property
+    def deviation(self):
+        """Deviation of the noise."""
+        return float(self.state.precision**-0.5)
 
     def variance(self, cells):
         """Return the variance of cells that comes of indices without cells of their own.
@@ -116,7 +119,7 @@ class Draw(NamedTuple):
             mean = np.append(self.state.factors[mode][-1], self.state.terms[mode][-1])
             root = np.linalg.cholesky(self.covariances[mode].astype(np.float64))
             new.append(mean + rng.standard_normal((count, len(mean))) @ root.T)
-        return self.state.with_row(new)
+        return self.state.with_rows(new)
 
 
 class Draws(NamedTuple):

@@ -13,8 +13,9 @@ from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted
 
+from sktf._averages.jobs import prepared
 from sktf._averages.members import fit_all, n_good, variance_within
-from sktf._averages.stacking import Composition, folds, prepared, shape_of, stacked_weights
+from sktf._averages.stacking import Composition, folds, shape_of, stacked_weights
 from sktf._averages.telling import tell_once
 from sktf._cells.identifiability import CompletionWarning
 from sktf._cells.validation import check_held_out, check_observations
@@ -161,10 +162,7 @@ class CompletionEnsemble(
 
         Parameters
         ----------
-        X : array-like of shape (n_observed, n_modes)
-            Whole-number indices; a row names one cell. Cells absent from X are missing.
-        y : array-like of shape (n_observed,)
-            Their values.
+        {X ... y}
         sample_weight : array-like of shape (n_observed,), default=None
             Weights of the rows.
         X_val, y_val : array-like, default=None

@@ -82,7 +82,7 @@ class State(NamedTuple):
             total += term[coords[:, mode]]
         return total
 
-    def with_row(self, rows):
+    def with_rows(self, rows):
         """Return the state with more rows, some of each mode: factors and terms side by side."""
         pairs = zip(self.factors, self.terms, rows, strict=True)
         grown = [np.vstack([np.column_stack(pair), new]) for *pair, new in pairs]
@@ -91,7 +91,7 @@ class State(NamedTuple):
 
     def with_mean_row(self):
         """Return the state whose last row of each mode is the mean: that of no cells."""
-        return self.with_row([mean[None] for mean, _ in self.rows])
+        return self.with_rows([mean[None] for mean, _ in self.rows])
 
     def copy(self):
         """Return the state with a generator of its own."""

@@ -1,8 +1,9 @@
 """Members of an ensemble: their fits, beside each other, and what each knows of a cell."""
 
 import numpy as np
-from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.parallel import delayed
 
+from sktf._averages.jobs import one_by_one
 from sktf._averages.predictive import Predictive
 from sktf._averages.telling import catching
 from sktf._models.base import BaseCompletion
@@ -16,18 +17,10 @@ def fit_all(members, data, told, n_jobs):
     """Put fitted members in the place of members; what they warn of is added to ``told``."""
     fits = [delayed(_fit)(number, member, data) for number, member in enumerate(members)]
     with catching() as caught:
-        for number, member, messages in _in_any_order(n_jobs)(fits):
+        for number, member, messages in one_by_one(n_jobs, ordered=False)(fits):
             members[number] = member
             told += messages
     told += [warning.message for warning in caught]
-
-
-def _in_any_order(n_jobs):
-    """Return a Parallel that yields results as they come, or all at the end where it cannot."""
-    try:
-        return Parallel(n_jobs=n_jobs, return_as="generator_unordered")
-    except ValueError:  # joblib's "multiprocessing", for one
-        return Parallel(n_jobs=n_jobs)
 
 
 def _fit(number, member, data):

@@ -8,13 +8,13 @@ from typing import Self
 from zlib import crc32
 
 import numpy as np
-from sklearn.base import clone
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.parallel import delayed
 
-from sktf._averages.chains import Begun, Chain, in_order, run_chain
+from sktf._averages.chains import Begun, Chain, run_chain
 from sktf._averages.draws import Draws
+from sktf._averages.jobs import one_by_one, prepared
 from sktf._averages.posterior_choice import choose, split
 from sktf._averages.posterior_space import Space
 from sktf._averages.predictive import Predictive
@@ -188,10 +188,7 @@ class PosteriorCompletion(
 
         Parameters
         ----------
-        X : array-like of shape (n_observed, n_modes)
-            Whole-number indices; a row names one cell. Cells absent from X are missing.
-        y : array-like of shape (n_observed,)
-            Their values. A cell may occur in several rows.
+        {X ... y}
         sample_weight : array-like of shape (n_observed,), default=None
             Precisions of the values, relative to each other: the variance of a value is that of
             the noise over its weight. A row of weight zero counts as absent.
@@ -258,7 +255,9 @@ class PosteriorCompletion(
                 "sample_weight, X_val and y_val of the fit before, or set warm_start=False."
             )
         settings = self._settings()
-        changed = sorted(k for k in settings | self._set if settings.get(k) != self._set.get(k))
+        changed = sorted(
+            k for k in settings | self._made_with if settings.get(k) != self._made_with.get(k)
+        )
         if changed:
             raise ValueError(
                 f"warm_start=True goes on with chains of another {changed[0]}; keep all parameters "
@@ -282,9 +281,9 @@ class PosteriorCompletion(
         sampler, chains = begun.space.sampler(observations), list(begun.chains)
         run = delayed(partial(run_chain, begun, sampler, self.n_warmup, self.n_samples))
         runs = (run(number, chain) for number, chain in enumerate(chains))
-        interrupted = False
+        jobs, interrupted = one_by_one(self.n_jobs, ordered=True), False
         try:
-            for number, (chain, ended) in enumerate(in_order(self.n_jobs)(runs)):
+            for number, (chain, ended) in enumerate(jobs(runs)):
                 chains[number], interrupted = chain, not ended
                 if self.verbose:
                     print(f"Chain {number + 1} of {len(chains)}: {len(chain.kept)} draws")
@@ -319,12 +318,13 @@ class PosteriorCompletion(
             _range=observations.bounds(),
             _begun=begun._replace(chains=chains) if self.warm_start else None,
             _seen=seen,
-            _set=self._settings(),
+            _made_with=self._settings(),
         )
 
     def _warn(self, observations, begun):
         """Warn of what the cells cannot tell, and of chains that do not agree."""
         warn_of_cells(observations, begun.space.frame, 4)
+        # Chains have additive terms, whatever the offset of the estimator is.
         warn_nothing_learned(begun.choice.verdict, (0.0,), False, 4)
         if self.r_hat_ > _AGREE:
             warnings.warn(
@@ -339,10 +339,7 @@ class PosteriorCompletion(
 
 def _fit_inner(inner, observations, held_out, rng):
     """Return a fit of the estimator, with cells held out to stop on if it can."""
-    model = clone(inner).set_params(shape=observations.shape)
-    if "random_state" in model.get_params():
-        model.set_params(random_state=int(rng.randint(np.iinfo(np.int32).max)))
-    given = {}
+    model, given = prepared(inner, observations.shape, rng), {}
     if held_out is not None and getattr(model, "early_stopping", True) is not False:
         given = {"X_val": held_out.coords, "y_val": held_out.values}
     model.fit(observations.coords, observations.values, observations.weights, **given)

@@ -30,11 +30,6 @@ class Space(NamedTuple):
         unit = offset.scale or abs(offset.level) or 1.0
         return cls(frame._replace(offset=offset._replace(scale=unit)))
 
-    @property
-    def sizes(self):
-        """Number of rows of each mode."""
-        return self.frame.sizes
-
     def rows(self, coords, known=True):
         """Return the rows that cells read; that after the last one where there is none."""
         frame = self.frame
@@ -58,12 +53,12 @@ class Space(NamedTuple):
         return self._of_model(model, *small) if kind == "descent" else small
 
     def _small(self, n_components, rng):
-        factors = [_SMALL * rng.standard_normal((size, n_components)) for size in self.sizes]
-        return factors, [np.zeros(size) for size in self.sizes]
+        factors = [_SMALL * rng.standard_normal((size, n_components)) for size in self.frame.sizes]
+        return factors, [np.zeros(size) for size in self.frame.sizes]
 
     def _of_model(self, model, factors, terms):
         """Write the largest components of a model, and its offset, over factors and terms."""
-        (level, _, unit), order = self.frame.offset, len(self.sizes)
+        (level, _, unit), order = self.frame.offset, len(self.frame.sizes)
         alive = np.flatnonzero(model.component_norms_)[: factors[0].shape[1]]
         found = [self._stored(factor[:, alive], n) for n, factor in enumerate(model.factors_)]
         for factor, its in zip(factors, _balanced(found), strict=True):

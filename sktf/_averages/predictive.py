@@ -53,12 +53,12 @@ class Predictive:
         """
         if not (isinstance(return_std, (bool, np.bool_)) or return_std == "mean"):
             raise ValueError(f'return_std={return_std!r}: expected a bool or "mean".')
-        cells = self._read(X)
-        mean = self._values(self._of_pieces(cells, lambda mixture: mixture.mean()))
-        if return_std is False:
-            return mean
+        cells = self._cells(*self._checked(X))
+        if not return_std:
+            return self._mean(cells)
         noise, unit = return_std != "mean", self._space.frame.offset.scale
-        return mean, unit * np.sqrt(self._of_pieces(cells, lambda m: m.variance(of_values=noise)))
+        found = self._of_pieces(cells, lambda m: (m.mean(), m.variance(of_values=noise)))
+        return self._values(found[0]), unit * np.sqrt(found[1])
 
     def predict_quantiles(self, X, quantiles):
         """Predict quantiles of a new value of each cell.
@@ -83,9 +83,9 @@ class Predictive:
         asked = np.asarray(quantiles, dtype=float)
         if asked.ndim != 1 or not ((asked > 0) & (asked < 1)).all():
             raise ValueError(f"quantiles={quantiles!r}: expected numbers between 0 and 1.")
-        cells = self._read(X)
-        found = [self._of_pieces(cells, lambda m, q=q: m.quantile(q)) for q in asked]
-        return self._values(np.array(found).reshape(len(asked), len(cells[0])))
+        cells = self._cells(*self._checked(X))
+        found = self._of_pieces(cells, lambda mixture: [mixture.quantile(q) for q in asked])
+        return self._values(found)
 
     def sample_y(self, X, n_samples=1, random_state=0):
         """Draw new values of each cell.
@@ -104,16 +104,10 @@ class Predictive:
         y_samples : ndarray of shape (n_cells, n_samples)
             The values.
         """
-        check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
-        rng, unknown = check_random_state(random_state), self.estimator_.handle_unknown
-        coords, known = check_cells(self, X, self.shape_, unknown)
-        rows, descent = self._cells(coords, known)
-        ids = np.full(rows.shape, -1)
-        for mode, size in enumerate(self._space.sizes):
-            unseen = rows[:, mode] == size
-            named = np.where(known[:, mode], coords[:, mode], -1)[unseen]
-            ids[unseen, mode] = np.unique(named, return_inverse=True)[1]
+        coords, known = self._checked(X)
+        (rows, descent), rng = self._cells(coords, known), check_random_state(random_state)
+        ids = self._unseen(rows, np.where(known, coords, -1))
         rows = np.where(ids < 0, rows, rows + 1 + ids)
         values = np.empty((len(rows), n_samples))
         for number in range(n_samples):
@@ -139,19 +133,15 @@ class Predictive:
             When the tensor would have more than 2**30 cells; ``predict`` those you need.
         """
         check_is_fitted(self)
+        return dense_tensor(self.shape_, lambda coords: self._mean(self._cells(coords)))
 
-        def mean(coords):
-            return self._of_pieces(self._cells(coords), lambda mixture: mixture.mean())
-
-        return dense_tensor(self.shape_, lambda coords: self._values(mean(coords)))
-
-    def _read(self, X):
-        """Return the rows that cells read, and what the descent predicts where it counts."""
+    def _checked(self, X):
+        """Return the coordinates of cells, and which of them are inside ``shape_``."""
         check_is_fitted(self)
-        unknown = self.estimator_.handle_unknown
-        return self._cells(*check_cells(self, X, self.shape_, unknown))
+        return check_cells(self, X, self.shape_, self.estimator_.handle_unknown)
 
     def _cells(self, coords, known=True):
+        """Return the rows that cells read, and what the descent predicts where it counts."""
         if self.weight_ < 1:
             descent = self._space.standardized(self.estimator_._at(coords, known))
         else:
@@ -161,15 +151,26 @@ class Predictive:
     def _error_of_descent(self):
         return self.estimator_._error / self._space.frame.offset.scale
 
+    def _unseen(self, rows, indices):
+        """Return a number for each index without cells, from 0 up in each mode, and -1 else."""
+        ids = np.full(rows.shape, -1)
+        for mode, size in enumerate(self._space.frame.sizes):
+            unseen = rows[:, mode] == size
+            ids[unseen, mode] = np.unique(indices[unseen, mode], return_inverse=True)[1]
+        return ids
+
+    def _mean(self, cells):
+        return self._values(self._of_pieces(cells, lambda mixture: [mixture.mean()])[0])
+
     def _of_pieces(self, cells, what):
-        """Return what is asked of the mixture at cells, in units of the chains, piece by piece."""
-        (rows, descent), found = cells, np.empty(len(cells[0]))
+        """Return what is asked of the mixture at cells, an array each, in units of the chains."""
+        (rows, descent), found = cells, []
         for piece in self._draws.pieces(len(rows)):
             mixture = self._draws.at(rows[piece])
             if descent is not None:
                 mixture = mixture.beside(descent[piece], self._error_of_descent(), self.weight_)
-            found[piece] = what(mixture)
-        return found
+            found.append(np.reshape(what(mixture), (-1, mixture.means.shape[1])))
+        return np.concatenate(found, axis=1)
 
     def _values(self, predicted):
         """Return what is predicted in the units of y, within the bounds that the user sets."""

@@ -2,12 +2,10 @@
 
 import numpy as np
 from scipy.optimize import nnls
-from sklearn.base import clone
 
 from sktf._averages.posterior_choice import split
 from sktf._averages.predictive import Predictive
 from sktf._models.base import BaseCompletion
-from sktf._models.cp import CPCompletion
 from sktf._models.sklearn_types import BaseComposition
 
 # How much more an excess of the sum of weights over 1 counts than a value of one cell.
@@ -78,20 +76,6 @@ def shape_of(kinds):
             if value is not None and (name == "shape" or name.endswith("__shape")):
                 return value
     return None
-
-
-def prepared(kind, shape, rng):
-    """Return a fresh copy of an estimator with a seed of its own and the shape, if it has none."""
-    kind = clone(kind)
-    params = kind.get_params()
-    if params.get("estimator", kind) is None and not params.get("estimators"):
-        kind.set_params(estimator=CPCompletion())
-    for name, value in kind.get_params().items():
-        if value is None and (name == "shape" or name.endswith("__shape")):
-            kind.set_params(**{name: shape})
-    if "random_state" in params:
-        kind.set_params(random_state=int(rng.randint(np.iinfo(np.int32).max)))
-    return kind
 
 
 def folds(observations, given, rng):

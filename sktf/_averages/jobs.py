@@ -1,0 +1,29 @@
+"""Fits beside each other, as joblib runs them, and fresh estimators for them."""
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils.parallel import Parallel
+
+from sktf._models.cp import CPCompletion
+
+
+def one_by_one(n_jobs, *, ordered):
+    """Return a Parallel that yields results as they come, or all at the end where it cannot."""
+    try:
+        return Parallel(n_jobs=n_jobs, return_as="generator" if ordered else "generator_unordered")
+    except ValueError:  # joblib's "multiprocessing", for one
+        return Parallel(n_jobs=n_jobs)
+
+
+def prepared(kind, shape, rng):
+    """Return a fresh copy of an estimator with a seed of its own and the shape, if it has none."""
+    kind = clone(kind)
+    params = kind.get_params()
+    if params.get("estimator", kind) is None and not params.get("estimators"):
+        kind.set_params(estimator=CPCompletion())
+    for name, value in kind.get_params().items():
+        if value is None and (name == "shape" or name.endswith("__shape")):
+            kind.set_params(**{name: shape})
+    if "random_state" in params:
+        kind.set_params(random_state=int(rng.randint(np.iinfo(np.int32).max)))
+    return kind
