@@ -164,21 +164,24 @@ def test_ctrl_c_while_the_last_descent_is_made_ready(small_tensor, monkeypatch):
     assert_array_equal(model.predict(X), expected.predict(X))
 
 
-class Counted(CPCompletion):
-    """Counts its fits; the first is interrupted at its fifth record."""
+def counted():
+    """Return a class that counts its fits; those that other threads still begin count elsewhere."""
 
-    n_fits = 0
+    class Counted(CPCompletion):
+        n_fits = 0
 
-    def fit(self, X, y):
-        type(self).n_fits += 1
-        return super().fit(X, y)
+        def fit(self, X, y):
+            type(self).n_fits += 1
+            return super().fit(X, y)
+
+    return Counted
 
 
 @pytest.mark.parametrize("backend", ["sequential", "threading"])
 @pytest.mark.parametrize("loop", ["cross_val_score", "GridSearchCV"])
 def test_ctrl_c_ends_a_loop_of_fits(small_tensor, backend, loop):
     """No fit begins after it, but those that joblib had given to its threads."""
-    Counted.n_fits = 0
+    Counted = counted()
     model = Counted(2, shape=SHAPE, measures=impatient(5), max_iter=20, random_state=0)
     n_jobs = {"sequential": None, "threading": 2}[backend]
     with parallel_config(backend), pytest.raises(KeyboardInterrupt):
