@@ -237,7 +237,7 @@ class PosteriorCompletion(
             model = _fit_inner(inner, training, held_out, rng)
             with one_blas_thread():
                 how = self.n_components, rng, say
-                choice = choose(Space.of(training), model, training, held_out, *how)
+                choice = choose(model, training, held_out, *how)
             if choice.weight < 1 and given is None:
                 model = _fit_inner(inner, observations, None, rng)
         if choice.weight < 1:

@@ -8,7 +8,7 @@ from sktf._averages.gibbs import Sampler
 from sktf._averages.posterior_space import Space
 from sktf._cells.sorting import cell_numbers
 from sktf._descent.race import as_good
-from sktf._models.verdict import Verdict, judge
+from sktf._models.verdict import Verdict, judge, share_of_step
 
 # Where chains begin: at the descent, and at small random factors.
 BOTH = "descent", "small"
@@ -52,9 +52,9 @@ class _Fold(NamedTuple):
     shares: np.ndarray
 
     @classmethod
-    def of(cls, space, training, held_out):
-        """Return the fold of these cells; the space may be that of a fit."""
-        space = space or Space.of(training)
+    def of(cls, training, held_out):
+        """Return the fold of these cells."""
+        space = Space.of(training)
         rows, values = space.rows(held_out.coords), space.standardized(held_out.values)
         shares = held_out.weights / held_out.weights.sum()
         return cls(space, space.sampler(training), rows, values, shares)
@@ -114,13 +114,11 @@ def _more(training, held_out, rng):
     return [(some, others) for some, others in parts if others is not None]
 
 
-def choose(space, model, training, held_out, n_components, rng, say):
+def choose(model, training, held_out, n_components, rng, say):
     """Return what held-out cells choose.
 
     Parameters
     ----------
-    space : Space
-        That of the cells to train on.
     model : BaseCompletion
         The descent.
     training, held_out : Observations
@@ -135,9 +133,9 @@ def choose(space, model, training, held_out, n_components, rng, say):
     numbers = [n_components] if n_components else _numbers(model.rank_)
     if held_out is None:
         return Choice(n_components or max(_FEWEST, model.rank_), BOTH)
-    fold, others, best = _Fold.of(space, training, held_out), [], None
+    fold, others, best = _Fold.of(training, held_out), [], None
     if len(numbers) > 1:
-        others = [_Fold.of(None, *parts) for parts in _more(training, held_out, rng)]
+        others = [_Fold.of(*parts) for parts in _more(training, held_out, rng)]
     for number in numbers:
         is_cheap = len(training.values) * len(training.shape) * number**2 <= _CHEAP
         trial = _tried(fold, others, model, number, rng)
@@ -147,8 +145,8 @@ def choose(space, model, training, held_out, n_components, rng, say):
         elif not is_cheap:
             break
     descent = model.predict(held_out.coords)
-    weight = _weight(fold, best.predicted, space.standardized(descent))
-    predicted = weight * space.values(best.predicted) + (1 - weight) * descent
+    weight = _weight(fold, best.predicted, fold.space.standardized(descent))
+    predicted = weight * fold.space.values(best.predicted) + (1 - weight) * descent
     verdict = _verdict(predicted, training, held_out)
     return Choice(best.n_components, best.begins, weight, verdict)
 
@@ -178,16 +176,13 @@ def _tried(fold, others, model, n_components, rng):
 def _weight(fold, chains, descent):
     """Return the weight of chains beside a descent, by least squares (stacking, Wolpert 1992).
 
-    It is larger than that by two standard errors (White 1980): held-out cells have to ask for the
-    descent, and few of them cannot.
+    It is larger than that by two standard errors: held-out cells have to ask for the descent, and
+    few of them cannot.
     """
-    shares, step, left = fold.shares, chains - descent, fold.values - descent
-    length = shares @ step**2
-    if len(left) < _ENOUGH or not length > 0:
+    step, left = chains - descent, fold.values - descent
+    if len(left) < _ENOUGH or not step.any():
         return 1.0
-    weight = shares @ (left * step) / length
-    error = np.sqrt(np.sum((shares * step * (left - weight * step)) ** 2)) / length
-    return float(np.clip(weight + _SIGNIFICANT * error, 0, 1))
+    return share_of_step(left, step, fold.shares, _SIGNIFICANT)
 
 
 def _verdict(predicted, training, held_out):

@@ -53,15 +53,15 @@ def judge(held_out, predicted, offset, mean, *, mean_will_do, doubts):
     doubts = doubts and has_spread and len(weights) >= _ENOUGH
     learned = not doubts or _is_less(squares(predicted), squares(without))
     left, step = (held_out.values - without) / unit, (predicted - without) / unit
-    share = 1.0 if learned else _share(left, step, weights)
+    share = 1.0 if learned else share_of_step(left, step, weights, -1)
     kept = squares(predicted if learned else without + share * (predicted - without))
     score = float(1 - kept.sum() / spread) if has_spread else None
     errors = (unit * float(np.sqrt(total)) for total in (kept.sum(), level.sum()))
     return Verdict(*errors, score, learned, share, _is_less(kept, level), kept)
 
 
-def _share(left, step, weights):
-    """Return the share of a step that leaves least, by least squares, less its standard error.
+def share_of_step(left, step, weights, n_errors):
+    """Return the share of a step that leaves least, by least squares, plus so many standard errors.
 
     The error is that of White (1980), for squares of residuals that differ; 0 to 1 is returned.
     """
@@ -70,7 +70,7 @@ def _share(left, step, weights):
         return 0.0
     share = weights @ (left * step) / length
     error = np.sqrt(np.sum((weights * step * (left - share * step)) ** 2)) / length
-    return float(np.clip(share - error, 0, 1))
+    return float(np.clip(share + n_errors * error, 0, 1))
 
 
 def _is_less(squares, others):
