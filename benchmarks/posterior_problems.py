@@ -68,15 +68,14 @@ def _fixed(load):
 
 
 _IL2, _COVID = _fixed(datasets.load_il2), _fixed(datasets.load_covid19_serology)
+_KINETIC = _fixed(datasets.load_kinetic)
 LARGE = "ratings 2000 x 1500"
 PROBLEMS = {
     "IL-2, 10 % seen": Problem("assay", _IL2, 0.9, most=0.4, seconds=10),
     "IL-2, 50 % seen": Problem("assay", _IL2, 0.5, most=0.172, seconds=10),
     "COVID-19, 10 % seen": Problem("assay", _COVID, 0.9, most=0.605, seconds=10),
     "COVID-19, 50 % seen": Problem("assay", _COVID, 0.5, most=0.42, seconds=10),
-    "Kinetic, 1 % seen": Problem(
-        "assay", _fixed(datasets.load_kinetic), 0.99, most=0.0505, seconds=30
-    ),
+    "Kinetic, 1 % seen": Problem("assay", _KINETIC, 0.99, most=0.0505, seconds=30),
     "ratings 300 x 200": Problem(
         "ratings", lambda seed: datasets.make_ratings(random_state=seed), 0.2
     ),
@@ -87,6 +86,7 @@ PROBLEMS = {
     ),
     "fibers: IL-2, half of the dose curves seen": Problem("fibers", _IL2, 0.5, 2, 3),
     "fibers: COVID-19, half of the receptor fibers seen": Problem("fibers", _COVID, 0.5, 2, 3),
+    "fibers: Kinetic, a tenth of the time courses seen": Problem("fibers", _KINETIC, 0.9, 3, 3),
     "fibers: sensors, 70 % of the days seen": Problem("fibers", _sensors, 0.3, 2, 3, noise=0.3),
 }
 

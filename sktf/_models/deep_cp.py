@@ -90,6 +90,12 @@ class DeepCPFactorization(Factorization):
             matrices[:, :, diagonal, diagonal] = scale[:, None]
         return theta
 
+    def settled(self, factors):
+        # A theta has as many numbers as the squares of the sizes: it is made to go on from.
+        if not self.depth:
+            return self.embed(factors)
+        return [padded(factor, self.n_components) for factor in factors]
+
     def _balance(self, blocks):
         """Rescale all blocks of every component to one norm, keeping their product."""
         order = len(self.shape)

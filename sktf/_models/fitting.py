@@ -268,12 +268,16 @@ class Fitting:
 
     def _check_theta(self, theta):
         """Return theta, the start of a warm start, if it fits the factorization."""
-        if theta.size != self.factorization.n_parameters:
+        model, grown = self.factorization, isinstance(theta, list)
+        size, fitting = (
+            (theta[0].shape[1], model.n_components) if grown else (theta.size, model.n_parameters)
+        )
+        if size != fitting:
             raise ValueError(
                 "warm_start=True: the model now has another size than the one fitted before; "
                 "keep n_components, depth and hidden, or set warm_start=False."
             )
-        return theta
+        return model.embed(theta) if grown else theta
 
     def _starts(self):
         """Return (number of the kind, ``Start``) for each start; one that is given is the first."""

@@ -175,16 +175,19 @@ class SampledFitting(Fitting):
         self.frame = self.frame._replace(offset=offset._replace(terms=tuple(terms)))
 
     def theta(self, run):
-        theta = self._embed(run.theta)
+        theta = self._settled(run.theta)
         if self.estimator._most_components() is None:
             self.grown = self.factorization.width
         return theta
 
-    def _embed(self, model):
-        """Return the theta of a model; the factorization is as wide as it, unless the user says."""
+    def _settled(self, model):
+        """Return what is kept of a model; the factorization is as wide, unless the user says."""
         if self.estimator._most_components() is None:
             self.factorization = self.factorization.narrowed(max(1, model.n_components))
-        return self.factorization.embed(_at_least_one(model.factors))
+        return self.factorization.settled(_at_least_one(model.factors))
+
+    def _factors(self, theta):
+        return self.frame.factors(theta) if isinstance(theta, list) else super()._factors(theta)
 
     def trace(self, run):
         return run.recorder.trace()
@@ -192,7 +195,7 @@ class SampledFitting(Fitting):
     def _attributes_at(self, theta):
         frame = self.frame
         self._take_terms(theta)
-        attributes, self.frame = self.attributes(self._embed(theta)), frame
+        attributes, self.frame = self.attributes(self._settled(theta)), frame
         return attributes
 
     def standard(self, run):

@@ -102,6 +102,10 @@ class Factorization(ABC):
         """Return a theta with these factors."""
         raise NotImplementedError
 
+    def settled(self, factors):
+        """Return what a fit keeps of factors that have grown: a theta, or a list to embed."""
+        return self.embed(factors)
+
     def near(self, factors):
         """Return a theta whose tensor is near that of any number of components."""
         raise NotImplementedError

@@ -1,5 +1,6 @@
 """Fits whose components grow on samples: what random starts do not find, and how it is told."""
 
+import pickle
 import re
 import warnings
 
@@ -230,6 +231,22 @@ def test_a_warm_start_goes_on_from_what_has_grown(sparse):
     with warnings.catch_warnings(action="ignore"):
         again = model.fit(X, y).predict(X)
     assert np.abs(again - before).max() < 0.1 * np.abs(before).max()
+
+
+def test_a_deep_model_that_has_grown_is_small_and_goes_on():
+    """Its square matrices, here 500 times as many numbers as factors, are made to go on from."""
+    X, y, *_ = draw((500, 400), 2, 20_000, 0.1, 20)
+    model = DeepCPCompletion(depth=2, shape=(500, 400), random_state=0).fit(X, y)
+    n_numbers = (500 + 400) * len(model.component_norms_)
+    assert len(pickle.dumps(model)) < 16 * n_numbers + 60_000  # factors twice, trace, counts
+    before = model.predict(X)
+    model.set_params(warm_start=True, early_stopping=False, max_iter=3)
+    with warnings.catch_warnings(action="ignore"):
+        again = model.fit(X, y).predict(X)
+    assert 0 < np.std(again - before) < 0.1 * np.std(before)  # as far as the noise is
+    grown = DeepCPCompletion(depth=2, shape=(500, 400), random_state=0).fit(X, y)
+    with pytest.raises(ValueError, match="keep n_components"):
+        grown.set_params(warm_start=True, n_components=7).fit(X, y)
 
 
 def test_callbacks_see_the_terms_of_the_moment():
