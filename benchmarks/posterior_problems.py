@@ -104,7 +104,7 @@ def problems(folder):
             "ratings" if matrix else "context",
             load,
             0.1 if matrix else 0.2,
-            n_splits=2 if name == "frappe" else 3 if matrix else 10,
+            n_splits={"frappe": 2, "Douban": 3}.get(name, 10),
             ensemble=name != "frappe",
         )
     return found

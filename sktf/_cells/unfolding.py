@@ -81,8 +81,11 @@ def to_cells(coords, shape, groups, stored, known=True):
 
 
 def _linear(coords, shape, group):
+    """Return the number of the indices of a group, read as one."""
     if not group:
         return np.zeros(len(coords), np.int64)
+    if len(group) == 1:
+        return coords[:, group[0]]
     return np.ravel_multi_index(
         tuple(coords[:, mode] for mode in group), [shape[mode] for mode in group]
     )
