@@ -4,6 +4,7 @@ from ._averages.posterior import PosteriorCompletion
 from ._baselines.als import CPALSCompletion
 from ._baselines.nuclear import NuclearNormCompletion
 from ._cells.identifiability import CompletionWarning
+from ._filling.complete import complete
 from ._models.cp import CPCompletion
 from ._models.deep_cp import DeepCPCompletion
 from ._models.deep_matrix import DeepMatrixCompletion
@@ -22,6 +23,7 @@ __all__ = [
     "HierarchicalCompletion",
     "NuclearNormCompletion",
     "PosteriorCompletion",
+    "complete",
     "datasets",
     "dynamics",
     "metrics",
