@@ -5,6 +5,7 @@ from ._baselines.als import CPALSCompletion
 from ._baselines.nuclear import NuclearNormCompletion
 from ._cells.identifiability import CompletionWarning
 from ._filling.complete import complete
+from ._filling.imputer import CompletionImputer
 from ._models.cp import CPCompletion
 from ._models.deep_cp import DeepCPCompletion
 from ._models.deep_matrix import DeepMatrixCompletion
@@ -16,6 +17,7 @@ __all__ = [
     "CPALSCompletion",
     "CPCompletion",
     "CompletionEnsemble",
+    "CompletionImputer",
     "CompletionWarning",
     "DeepCPCompletion",
     "DeepMatrixCompletion",
