@@ -4,6 +4,8 @@ from ._averages.posterior import PosteriorCompletion
 from ._baselines.als import CPALSCompletion
 from ._baselines.nuclear import NuclearNormCompletion
 from ._cells.identifiability import CompletionWarning
+from ._filling.complete import complete
+from ._filling.imputer import CompletionImputer
 from ._models.cp import CPCompletion
 from ._models.deep_cp import DeepCPCompletion
 from ._models.deep_matrix import DeepMatrixCompletion
@@ -15,6 +17,7 @@ __all__ = [
     "CPALSCompletion",
     "CPCompletion",
     "CompletionEnsemble",
+    "CompletionImputer",
     "CompletionWarning",
     "DeepCPCompletion",
     "DeepMatrixCompletion",
@@ -22,6 +25,7 @@ __all__ = [
     "HierarchicalCompletion",
     "NuclearNormCompletion",
     "PosteriorCompletion",
+    "complete",
     "datasets",
     "dynamics",
     "metrics",

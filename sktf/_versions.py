@@ -8,7 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from sktf import __version__
 
 _NEEDED = ["numpy", "scipy", "scikit-learn", "numba", "llvmlite", "threadpoolctl", "lazy_loader"]
-_PACKAGES = [*_NEEDED, "tensorly", "torch", "cvxpy", "scs", "matplotlib", "pandas", "polars"]
+_TABLES = ["pandas", "polars", "xarray"]
+_PACKAGES = [*_NEEDED, "tensorly", "torch", "cvxpy", "scs", "matplotlib", *_TABLES]
 
 
 def show_versions() -> None:

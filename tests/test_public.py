@@ -64,7 +64,7 @@ def test_examples_of_public_names_run_when_pasted(module, name):
 def test_parameters_are_documented_in_the_order_of_the_signature(name):
     """What every user sets first, then the descent, then what is for researchers."""
     estimator = getattr(sktf, name)
-    text = inspect.cleandoc(estimator.__doc__).split("\nAttributes\n")[0]
+    text = re.split(r"\n(?:Attributes|Returns)\n", inspect.cleandoc(estimator.__doc__))[0]
     documented = re.findall(r"(?m)^(\w+) : ", text)
     assert documented == list(inspect.signature(estimator).parameters)
     assert not re.search(r"(?m)^ *\{\w+( \.\.\. \w+)?\},?$", estimator.__doc__)

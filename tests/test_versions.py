@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 import sktf
 from sktf import _versions
 
-HEAVY = ("torch", "tensorly", "cvxpy", "matplotlib", "pandas", "polars")
+HEAVY = ("torch", "tensorly", "cvxpy", "matplotlib", "pandas", "polars", "xarray")
 
 
 @pytest.fixture

@@ -17,13 +17,18 @@ def one_by_one(n_jobs, *, ordered):
 
 def prepared(kind, shape, rng):
     """Return a fresh copy of an estimator with a seed of its own and the shape, if it has none."""
-    kind = clone(kind)
-    params = kind.get_params()
-    if params.get("estimator", kind) is None and not params.get("estimators"):
-        kind.set_params(estimator=CPCompletion())
+    kind = with_inner(clone(kind))
     for name, value in kind.get_params().items():
         if value is None and (name == "shape" or name.endswith("__shape")):
             kind.set_params(**{name: shape})
-    if "random_state" in params:
+    if "random_state" in kind.get_params(deep=False):
         kind.set_params(random_state=int(rng.randint(np.iinfo(np.int32).max)))
+    return kind
+
+
+def with_inner(kind):
+    """Return an estimator; the one inside it, where that is left open, is put there."""
+    params = kind.get_params()
+    if params.get("estimator", kind) is None and not params.get("estimators"):
+        kind.set_params(estimator=CPCompletion())
     return kind

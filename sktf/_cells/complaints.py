@@ -11,8 +11,8 @@ from scipy.sparse import issparse
 
 _ROWS = (
     "fit takes rows of indices, one for each known cell, and their values; predict takes such "
-    "rows. For an array, wide table or sparse matrix: X, y = entries_from_dense(matrix), from "
-    "sktf.datasets."
+    "rows. To fill an array, table or sparse matrix: filled = sktf.complete(array); for rows of "
+    "its cells: X, y = entries_from_dense(matrix), from sktf.datasets."
 )
 # What scikit-learn, NumPy and pandas say of blank and infinite entries.
 _NOT_FINITE = re.compile(r"contains (NaN|infinity)|NAType|value of NA|missing values")
@@ -112,7 +112,10 @@ def _not_finite(error, name, table):
     """Name the first entry of X or y that is blank or infinite, where that is the error."""
     if not _NOT_FINITE.search(str(error).splitlines()[0]):
         return None
-    lacks, why = "no index", "Leave those rows out."
+    lacks = "no index"
+    why = (
+        "To fill a table with gaps: sktf.complete(table). Of rows of indices leave those rows out."
+    )
     if name.startswith("y"):
         lacks, why = "no value", "Cells without a value are missing: leave those rows out."
     for mode, (column_name, column) in enumerate(_columns(table)):

@@ -25,6 +25,17 @@ if TYPE_CHECKING:
 
         def score(self, X: Any, y: Any, sample_weight: Any = None) -> float: ...
 
+    class OneToOneFeatureMixin:
+        """What has an output for each feature."""
+
+        def get_feature_names_out(self, input_features: Any = None) -> Any: ...
+
+    class TransformerMixin:
+        """What every transformer has."""
+
+        def fit_transform(self, X: Any, y: Any = None, **params: Any) -> Any: ...
+        def set_output(self, *, transform: str | None = None) -> Self: ...
+
     class MetaEstimatorMixin:
         """What wraps an estimator."""
 
@@ -40,14 +51,20 @@ if TYPE_CHECKING:
         def _check_estimators_are_instances(self, estimators: Any) -> None: ...
 
 else:
-    from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin
+    from sklearn.base import (
+        BaseEstimator,
+        MetaEstimatorMixin,
+        OneToOneFeatureMixin,
+        RegressorMixin,
+        TransformerMixin,
+    )
     from sklearn.utils.metaestimators import _BaseComposition as BaseComposition
 
     from sktf._models.old_sklearn import CallbackSupportMixin
 
 __all__ = [
     "BaseComposition", "BaseEstimator", "CallbackSupportMixin", "MetaEstimatorMixin",
-    "RegressorMixin",
+    "OneToOneFeatureMixin", "RegressorMixin", "TransformerMixin",
 ]  # fmt: skip
 
 

@@ -15,7 +15,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::sktf.CompletionWarning"),
 ]
 
-LISTED = r"X, y = entries_from_dense\(matrix\)"
+LISTED = r"filled = sktf\.complete\(array\).*X, y = entries_from_dense\(matrix\)"
+FILLED = r"To fill a table with gaps: sktf\.complete\(table\)"
 # Three sensors at four hours, with gaps.
 GAPS = np.array([[2.0, np.nan, 1.0, 0.0], [np.nan, 3.0, 5.0, 1.0], [4.0, 0.0, np.nan, 2.0]])
 TABLE = pd.DataFrame({"sensor": [2, 0, 1, 1], "hour": [0, 3, 1, 2]})
@@ -130,7 +131,9 @@ def test_a_blank_index(case, blank):
     table = pd.DataFrame(made, copy=True)
     table.iloc[2, 1] = np.nan if case in ("array", "frame") else blank
     table = table.to_numpy() if case == "array" else table
-    message = rf"^Input X contains NaN: row 2 has no index in {place}\. Leave those rows out\.$"
+    message = (
+        rf"^Input X contains NaN: row 2 has no index in {place}\. {FILLED}.*leave those rows out\.$"
+    )
     with pytest.raises(ValueError, match=message):
         model().fit(table, Y)
     with pytest.raises(ValueError, match=message):

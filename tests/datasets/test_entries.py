@@ -171,8 +171,8 @@ def with_entry(value):
 
 
 BAD_TABLES = {
-    "blank": (with_entry(np.nan), "row 5 has no index in .*mode 0.*Leave those rows out"),
-    "NA": (with_entry(pd.NA), r"row 5 has no index in .*mode 0.*Leave those rows out"),
+    "blank": (with_entry(np.nan), "row 5 has no index in .*mode 0.*leave those rows out"),
+    "NA": (with_entry(pd.NA), r"row 5 has no index in .*mode 0.*leave those rows out"),
     "negative": (with_entry(-1).astype(int), r"row 5 has -1 in mode 0\..* leave those rows out"),
     "huge": (INDICES * 1e300, r"Row \d of X holds index .*e\+300 in mode"),
     "sparse": (sparse.csr_array(INDICES), r"X, y = entries_from_dense\(matrix\)"),

@@ -6,7 +6,7 @@ An ignored line that has no error is an error of its own, in both.
 import numpy as np
 
 import sktf
-from sktf import CompletionEnsemble, CPCompletion, DeepMatrixCompletion
+from sktf import CompletionEnsemble, CompletionImputer, CPCompletion, DeepMatrixCompletion
 from sktf.datasets import load_il2, split_entries
 from sktf.plotting import FactorsDisplay
 
@@ -22,7 +22,11 @@ CPCompletion(10, dtype=np.float32, shape=[3, 4], init=[np.ones((3, 10)), np.ones
 CompletionEnsemble(DeepMatrixCompletion(depth=2, hidden=(3,)), n_estimators=3)
 FactorsDisplay.from_estimator(model, mode_names=["ligand", "time", "dose", "cell"])
 sktf.metrics.effective_rank(np.eye(2))
+filled = sktf.complete(np.eye(2), CPCompletion(3), random_state=0)
+CompletionImputer(CPCompletion(3), random_state=0).fit(X).set_output(transform="pandas")
 
+CompletionImputer(indicator=True)  # type: ignore[call-arg]
+sktf.complete(X, None, "values")  # type: ignore[call-arg]
 CPCompletion(n_componentz=3)  # type: ignore[call-arg]
 CPCompletion(max_iter="many")  # type: ignore[arg-type]
 CPCompletion(4, None, 5)  # type: ignore[call-arg, arg-type]

@@ -1,0 +1,94 @@
+"""What fills gaps, whatever they are gaps of: one fit to the known cells, and its predictions."""
+
+from inspect import signature
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.base import clone
+
+from sktf._averages.jobs import with_inner
+from sktf._averages.posterior import PosteriorCompletion
+from sktf._models.cp import CPCompletion
+
+# Cells that are predicted at once.
+_CHUNK = 2**20
+
+
+class Filled(NamedTuple):
+    """What was filled, its deviations if asked for, and the model if one was fitted."""
+
+    values: Any
+    std: Any = None
+    model: Any = None
+
+    def each(self, wrap):
+        """Return the arrays as another kind of data."""
+        std = None if self.std is None else wrap(self.std)
+        return Filled(wrap(self.values), std, self.model)
+
+
+class Filler(NamedTuple):
+    """How gaps are filled: an unfitted estimator, what is set in it, and what is asked of it."""
+
+    estimator: Any
+    given: dict
+    return_std: bool
+    return_model: bool
+
+    def fill(self, X, y, dense):
+        """Fill the NaN of an array in place with what a fit to the cells X, y predicts.
+
+        The deviations are 0 where the array had values; without NaN there is a model only where
+        one is asked for.
+        """
+        if not len(y):
+            raise ValueError(
+                "No cell has a value, so that nothing tells of the missing ones; give some values."
+            )
+        missing = np.flatnonzero(np.isnan(dense))
+        std = np.zeros(dense.shape) if self.return_std else None
+        if not (len(missing) or self.return_model):
+            return Filled(dense, std)
+        model = self.fitted(X, y, dense.shape)
+        for start in range(0, len(missing), _CHUNK):
+            _predict(model, missing[start : start + _CHUNK], dense, std)
+        return Filled(dense, std, model)
+
+    def fitted(self, X, y, shape):
+        """Return a copy of the estimator, also of those inside it, fitted to cells of a shape."""
+        model, given = clone(self.estimator), {"shape": shape, **self.given}
+        for name in model.get_params():
+            last = name.rsplit("__", 1)[-1]
+            # The outermost random_state draws those inside.
+            if last in given and (name == last or last != "random_state"):
+                model.set_params(**{name: given[last]})
+        return model.fit(X, y)
+
+
+def filler(estimator, return_std, return_model, **given):
+    """Return what fills gaps; ``given`` is set in the estimator where it is not None."""
+    if estimator is None:
+        estimator = PosteriorCompletion() if return_std else CPCompletion()
+    if isinstance(estimator, type) or not hasattr(estimator, "predict"):
+        raise TypeError(
+            f"estimator={estimator!r}: pass an instance of an estimator, such as CPCompletion()."
+        )
+    if return_std and "return_std" not in signature(estimator.predict).parameters:
+        raise TypeError(
+            f"{type(estimator).__name__} tells no standard deviations; pass "
+            "PosteriorCompletion(...) or CompletionEnsemble(...), or leave return_std=False."
+        )
+    estimator = with_inner(clone(estimator))
+    given = {name: value for name, value in given.items() if value is not None}
+    if "clip" in given and not any(n.split("__")[-1] == "clip" for n in estimator.get_params()):
+        raise TypeError(f"{type(estimator).__name__} has no parameter clip; leave clip=None.")
+    return Filler(estimator, given, return_std, return_model)
+
+
+def _predict(model, linear, dense, std):
+    """Write predictions of cells, counted in C order, to the arrays."""
+    cells = np.column_stack(np.unravel_index(linear, dense.shape))
+    if std is None:
+        dense.reshape(-1)[linear] = model.predict(cells)
+    else:
+        dense.reshape(-1)[linear], std.reshape(-1)[linear] = model.predict(cells, return_std=True)
