@@ -1,6 +1,5 @@
 """Several fits of one estimator, averaged; their disagreement is the uncertainty."""
 
-import warnings
 from copy import deepcopy
 from dataclasses import KW_ONLY, dataclass
 from numbers import Integral
@@ -18,6 +17,7 @@ from sktf._averages.members import fit_all, n_good, variance_within
 from sktf._averages.stacking import Composition, folds, shape_of, stacked_weights
 from sktf._averages.telling import tell_once
 from sktf._cells.identifiability import CompletionWarning
+from sktf._cells.record import current_record, note, warn
 from sktf._cells.validation import check_held_out, check_observations
 from sktf._docs import documented
 from sktf._models.base import BaseCompletion
@@ -196,6 +196,7 @@ class CompletionEnsemble(
         except KeyboardInterrupt:
             reached = [member for member in members if hasattr(member, "rank_")]
             if reached:
+                note(ended="interrupted")
                 self._set_fitted(reached)
             raise
         tell_once(told, 3)  # the caller of fit
@@ -278,6 +279,7 @@ class CompletionEnsemble(
             best_estimator_=best,
             rank_=int(ranks[counts.argmax()]),
             rank_agreement_=float(counts.max() / n_average),
+            _record=current_record(),
         )
         return np.repeat(ranks, counts)
 
@@ -285,7 +287,7 @@ class CompletionEnsemble(
         low, high = np.quantile(ranks, [0.25, 0.75], method="averaged_inverted_cdf")
         if high >= _FACTOR * low and high - low >= _DIFFERENCE:
             *others, largest = map(str, ranks)
-            warnings.warn(
+            warn(
                 f"Rank not identified: {len(ranks)} fits found ranks {', '.join(others)} and "
                 f"{largest}. Their mean may still predict well; more cells or less noise would "
                 "settle the rank.",

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from sktf._cells.frame import Frame
 from sktf._cells.identifiability import CompletionWarning
 from sktf._cells.offset import Offset
+from sktf._cells.record import with_extension
 from sktf._cells.unfolding import is_large, side_sizes, to_cells
 from sktf._cells.validation import (
     check_cells,
@@ -112,8 +113,10 @@ class BaseCompletion(VersionedPickle, RegressorMixin, BaseEstimator, ABC):
         return tags
 
     def __dask_tokenize__(self):
-        # dask takes a dataclass for its fields; fits of other data would count as the same.
-        return type(self).__module__, type(self).__qualname__, vars(self)
+        # dask takes a dataclass for its fields; fits of other data would count as the same, and
+        # by their seconds all fits as different.
+        state = {name: value for name, value in vars(self).items() if name != "_seconds"}
+        return type(self).__module__, type(self).__qualname__, state
 
     def __sklearn_is_fitted__(self):
         # A fit that failed may have left n_features_in_ behind, which is not a fit.
@@ -360,7 +363,8 @@ class BaseCompletion(VersionedPickle, RegressorMixin, BaseEstimator, ABC):
         stored[side] = None if len(indices) == size else indices[order]
         offset = with_terms(frame.offset, mode, new, terms, size)
         frame = frame._replace(shape=tuple(shape), stored=stored, offset=offset)
-        vars(self).update(self._components(factors, frame, counts))
+        record = with_extension(getattr(self, "_record", {}), coords, frame.shape, mode)
+        vars(self).update(self._components(factors, frame, counts), _record=record)
         vars(self).pop("_theta", None)  # it does not describe the grown model
         return self
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from sklearn.base import _fit_context
 
+from sktf._cells.record import recorded
+
 _Fit = TypeVar("_Fit", bound=Callable)
 
 if TYPE_CHECKING:
@@ -52,5 +54,6 @@ __all__ = [
 
 
 def checks_parameters(*, skip_nested: bool = True) -> Callable[[_Fit], _Fit]:
-    """Return a decorator that checks the parameters before a ``fit``, and ends its callbacks."""
-    return _fit_context(prefer_skip_nested_validation=skip_nested)
+    """Return a decorator of a ``fit``: checks parameters, keeps a record, and ends callbacks."""
+    checked = _fit_context(prefer_skip_nested_validation=skip_nested)
+    return lambda fit: checked(recorded(fit))
