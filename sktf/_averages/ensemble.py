@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from sktf._averages.jobs import prepared
 from sktf._averages.members import fit_all, n_good, variance_within
 from sktf._averages.stacking import Composition, folds, shape_of, stacked_weights
+from sktf._averages.summaries import summary_of_members
 from sktf._averages.telling import tell_once
 from sktf._cells.identifiability import CompletionWarning
 from sktf._cells.record import current_record, note, warn
@@ -30,6 +31,7 @@ from sktf._models.sklearn_types import (
     RegressorMixin,
     checks_parameters,
 )
+from sktf._models.summarized import Summarized
 
 # The rank is not identified where the upper quartile of the members' is so many times the lower
 # one, and by so much larger: ranks of 1 and 2 are near, and so are those of 9 and 12.
@@ -39,7 +41,7 @@ _FACTOR, _DIFFERENCE = 2, 2
 @documented(BaseCompletion)
 @dataclass(eq=False, repr=False)
 class CompletionEnsemble(
-    VersionedPickle, Composition, MetaEstimatorMixin, RegressorMixin, BaseEstimator
+    VersionedPickle, Composition, MetaEstimatorMixin, RegressorMixin, Summarized
 ):
     """Average of fits that differ in their starts and held-out cells, or of different kinds.
 
@@ -155,6 +157,8 @@ class CompletionEnsemble(
         if self.estimators:
             return self.estimators[0][1]
         return CPCompletion() if self.estimator is None else self.estimator
+
+    _summary_parts = summary_of_members
 
     @checks_parameters(skip_nested=False)
     def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None) -> Self:

@@ -17,6 +17,7 @@ from sktf._averages.jobs import one_by_one, prepared
 from sktf._averages.posterior_choice import choose, split
 from sktf._averages.posterior_space import Space
 from sktf._averages.predictive import Predictive
+from sktf._averages.summaries import summary_of_chains
 from sktf._averages.telling import catching, tell_once
 from sktf._cells.identifiability import CompletionWarning, warn_of_cells
 from sktf._cells.record import current_record, note, note_cells, warn
@@ -35,6 +36,7 @@ from sktf._models.sklearn_types import (
     RegressorMixin,
     checks_parameters,
 )
+from sktf._models.summarized import Summarized
 from sktf._models.verdict import held_out_facts
 
 # Chains agree where the median of the split-R-hats of so many cells is at most so large.
@@ -49,7 +51,7 @@ class PosteriorCompletion(
     CallbackSupportMixin,
     MetaEstimatorMixin,
     RegressorMixin,
-    BaseEstimator,
+    Summarized,
 ):
     r"""Mean of Gibbs chains in the CP model, with the uncertainty of every prediction.
 
@@ -182,6 +184,8 @@ class PosteriorCompletion(
 
     def _inner(self):
         return CPCompletion() if self.estimator is None else self.estimator
+
+    _summary_parts = summary_of_chains
 
     @checks_parameters(skip_nested=False)
     def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None) -> Self:

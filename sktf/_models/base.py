@@ -26,14 +26,15 @@ from sktf._models.extension import solve_rows, with_terms
 from sktf._models.honesty import warn_far_predictions, warn_wild_predictions
 from sktf._models.pickles import VersionedPickle
 from sktf._models.rows import variance_of_rows, with_mean_row
-from sktf._models.sklearn_types import BaseEstimator, RegressorMixin
+from sktf._models.sklearn_types import RegressorMixin
+from sktf._models.summarized import Summarized
 from sktf._objective import components
 
 # Second moments that are held at once.
 _CHUNK = 2**22
 
 
-class BaseCompletion(VersionedPickle, RegressorMixin, BaseEstimator, ABC):
+class BaseCompletion(VersionedPickle, RegressorMixin, Summarized, ABC):
     """A tensor completed by components: offset plus ``sum_r prod_n factors_[n][i_n, r]``.
 
     Parameters
