@@ -1,6 +1,5 @@
 """Several fits of one estimator, averaged; their disagreement is the uncertainty."""
 
-import warnings
 from copy import deepcopy
 from dataclasses import KW_ONLY, dataclass
 from numbers import Integral
@@ -16,8 +15,10 @@ from sklearn.utils.validation import check_is_fitted
 from sktf._averages.jobs import prepared
 from sktf._averages.members import fit_all, n_good, variance_within
 from sktf._averages.stacking import Composition, folds, shape_of, stacked_weights
+from sktf._averages.summaries import summary_of_members
 from sktf._averages.telling import tell_once
 from sktf._cells.identifiability import CompletionWarning
+from sktf._cells.record import current_record, note, warn
 from sktf._cells.validation import check_held_out, check_observations
 from sktf._docs import documented
 from sktf._models.base import BaseCompletion
@@ -30,6 +31,7 @@ from sktf._models.sklearn_types import (
     RegressorMixin,
     checks_parameters,
 )
+from sktf._models.summarized import Summarized
 
 # The rank is not identified where the upper quartile of the members' is so many times the lower
 # one, and by so much larger: ranks of 1 and 2 are near, and so are those of 9 and 12.
@@ -39,7 +41,7 @@ _FACTOR, _DIFFERENCE = 2, 2
 @documented(BaseCompletion)
 @dataclass(eq=False, repr=False)
 class CompletionEnsemble(
-    VersionedPickle, Composition, MetaEstimatorMixin, RegressorMixin, BaseEstimator
+    VersionedPickle, Composition, MetaEstimatorMixin, RegressorMixin, Summarized
 ):
     """Average of fits that differ in their starts and held-out cells, or of different kinds.
 
@@ -156,6 +158,8 @@ class CompletionEnsemble(
             return self.estimators[0][1]
         return CPCompletion() if self.estimator is None else self.estimator
 
+    _summary_parts = summary_of_members
+
     @checks_parameters(skip_nested=False)
     def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None) -> Self:
         """Fit the members to the observed cells.
@@ -196,6 +200,7 @@ class CompletionEnsemble(
         except KeyboardInterrupt:
             reached = [member for member in members if hasattr(member, "rank_")]
             if reached:
+                note(ended="interrupted")
                 self._set_fitted(reached)
             raise
         tell_once(told, 3)  # the caller of fit
@@ -278,6 +283,7 @@ class CompletionEnsemble(
             best_estimator_=best,
             rank_=int(ranks[counts.argmax()]),
             rank_agreement_=float(counts.max() / n_average),
+            _record=current_record(),
         )
         return np.repeat(ranks, counts)
 
@@ -285,7 +291,7 @@ class CompletionEnsemble(
         low, high = np.quantile(ranks, [0.25, 0.75], method="averaged_inverted_cdf")
         if high >= _FACTOR * low and high - low >= _DIFFERENCE:
             *others, largest = map(str, ranks)
-            warnings.warn(
+            warn(
                 f"Rank not identified: {len(ranks)} fits found ranks {', '.join(others)} and "
                 f"{largest}. Their mean may still predict well; more cells or less noise would "
                 "settle the rank.",

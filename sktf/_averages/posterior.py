@@ -1,6 +1,5 @@
 """Gibbs sampling from where gradient descent has ended: the mean of what the data leave open."""
 
-import warnings
 from dataclasses import KW_ONLY, dataclass
 from functools import partial, reduce
 from numbers import Integral
@@ -18,8 +17,10 @@ from sktf._averages.jobs import one_by_one, prepared
 from sktf._averages.posterior_choice import choose, split
 from sktf._averages.posterior_space import Space
 from sktf._averages.predictive import Predictive
+from sktf._averages.summaries import summary_of_chains
 from sktf._averages.telling import catching, tell_once
 from sktf._cells.identifiability import CompletionWarning, warn_of_cells
+from sktf._cells.record import current_record, note, note_cells, warn
 from sktf._cells.validation import check_held_out, check_observations
 from sktf._descent.threads import one_blas_thread
 from sktf._docs import documented
@@ -35,6 +36,8 @@ from sktf._models.sklearn_types import (
     RegressorMixin,
     checks_parameters,
 )
+from sktf._models.summarized import Summarized
+from sktf._models.verdict import held_out_facts
 
 # Chains agree where the median of the split-R-hats of so many cells is at most so large.
 _AGREE, _LOOKED_AT = 1.1, 256
@@ -48,7 +51,7 @@ class PosteriorCompletion(
     CallbackSupportMixin,
     MetaEstimatorMixin,
     RegressorMixin,
-    BaseEstimator,
+    Summarized,
 ):
     r"""Mean of Gibbs chains in the CP model, with the uncertainty of every prediction.
 
@@ -182,6 +185,8 @@ class PosteriorCompletion(
     def _inner(self):
         return CPCompletion() if self.estimator is None else self.estimator
 
+    _summary_parts = summary_of_chains
+
     @checks_parameters(skip_nested=False)
     def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None) -> Self:
         """Fit the estimator to the observed cells, and draw chains from there.
@@ -215,12 +220,15 @@ class PosteriorCompletion(
             inner = self._inner()
             observations = check_observations(self, X, y, sample_weight, inner.shape)
             given = check_held_out(self, X_val, y_val, observations.shape)
+            note_cells(observations)
             root = self._init_callback_context(max_subtasks=self.n_chains)
             root.call_on_fit_task_begin(estimator=self, X=X, y=y)
             seen = _checksum(observations, given)
             begun = self._go_on(seen) or self._begin(inner, observations, given)
             with one_blas_thread():
                 chains, stopped = self._drawn(begun, observations, root)
+            if stopped:
+                note(ended="interrupted")
             self._set_fitted(begun, chains, observations, seen)
             root.call_on_fit_task_end(estimator=self, X=X, y=y)
             if stopped:
@@ -303,6 +311,7 @@ class PosteriorCompletion(
         rng = np.random.RandomState(0)
         looked_at = [rng.randint(size, size=_LOOKED_AT) for size in space.frame.sizes]
         r_hats = draws.disagreement(np.column_stack(looked_at))
+        note(**held_out_facts(choice.verdict))
         noise = space.frame.offset.scale * np.sqrt(np.mean(draws.deviations**2))
         vars(self).update(
             estimator_=model,
@@ -319,6 +328,7 @@ class PosteriorCompletion(
             _begun=begun._replace(chains=chains) if self.warm_start else None,
             _seen=seen,
             _made_with=self._settings(),
+            _record=current_record(),
         )
 
     def _warn(self, observations, begun):
@@ -327,7 +337,7 @@ class PosteriorCompletion(
         # Chains have additive terms, whatever the offset of the estimator is.
         warn_nothing_learned(begun.choice.verdict, (0.0,), False, 4)
         if self.r_hat_ > _AGREE:
-            warnings.warn(
+            warn(
                 f"The chains do not agree (r_hat_ = {self.r_hat_:.2f}): the cells leave several "
                 "solutions open, or n_warmup and n_samples are too small. Their mean has less "
                 "error than each, and their differences are part of return_std; more chains "

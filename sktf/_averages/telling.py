@@ -4,6 +4,8 @@ import warnings
 from contextlib import contextmanager
 from threading import current_thread, main_thread
 
+from sktf._cells.record import warn
+
 
 @contextmanager
 def catching():
@@ -19,4 +21,4 @@ def catching():
 def tell_once(messages, stacklevel):
     """Warn of every message that differs; ``stacklevel`` as seen from here."""
     for message in {(type(message), str(message)): message for message in messages}.values():
-        warnings.warn(message, stacklevel=stacklevel + 1)
+        warn(message, None, stacklevel + 1)

@@ -4,7 +4,6 @@ The least-squares problem is solved by tensorly where its dense tensor fits into
 sweeps over the observed cells alone elsewhere.
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
@@ -21,6 +20,7 @@ from sktf._baselines.sparse_als import distinct_cells, mean_squared_error, spars
 from sktf._baselines.tensorly import cells_cp_als
 from sktf._cells.frame import fit_frame
 from sktf._cells.identifiability import warn_empty_fibers, warn_of_cells
+from sktf._cells.record import current_record, note, note_cells, warn
 from sktf._cells.validation import check_clip, check_held_out, check_observations, check_readable
 from sktf._docs import documented
 from sktf._models.base import BaseCompletion
@@ -190,7 +190,9 @@ class CPALSCompletion(BaseCompletion):
 
     @checks_parameters()
     def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None) -> Self:
-        observations = distinct_cells(check_observations(self, X, y, sample_weight, self.shape))
+        observations = check_observations(self, X, y, sample_weight, self.shape)
+        note_cells(observations)
+        observations = distinct_cells(observations)
         given = check_held_out(self, X_val, y_val, observations.shape)
         check_clip(self.clip)
         rng = check_random_state(self.random_state)
@@ -206,6 +208,8 @@ class CPALSCompletion(BaseCompletion):
         training, held_out = self._hold_out(cells, given, ranks, rng)
         settings = {"rng": rng, "max_iter": self.max_iter, "tol": self.tol}
         runs = _Runs(partial(_SOLVERS[solver], **settings))
+        if held_out is not None:
+            note(n_held_out=len(held_out.values))
         told = solver, held_out and ranks, observations.bounds()
         try:
             self._search(runs, ranks, training, held_out)
@@ -213,6 +217,7 @@ class CPALSCompletion(BaseCompletion):
                 runs.go_on(cells)
         except KeyboardInterrupt:
             if runs.best:
+                note(ended="interrupted")
                 self._set_fitted(frame, cells, runs, *told)
                 self.converged_ = False
             raise
@@ -296,12 +301,13 @@ class CPALSCompletion(BaseCompletion):
             loss_=mean_squared_error(run.factors, cells),
             converged_=run.converged,
             _range=seen,
+            _record=current_record(),
             _error=frame.offset.scale * np.sqrt(mean_squared_error(run.factors, cells)),
         )
 
     def _warn(self, observations):
         if not self.converged_:
-            warnings.warn(
+            warn(
                 f"Alternating least squares did not converge in max_iter={self.max_iter} sweeps; "
                 "increase max_iter or tol.",
                 ConvergenceWarning,

@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import Interval
 from sktf._baselines.sparse_als import distinct_cells
 from sktf._cells.frame import fit_frame
 from sktf._cells.identifiability import warn_of_cells
+from sktf._cells.record import current_record, note_cells, warn
 from sktf._cells.unfolding import matrix_groups
 from sktf._cells.validation import check_clip, check_held_out, check_observations
 from sktf._docs import documented
@@ -117,7 +118,9 @@ class NuclearNormCompletion(BaseCompletion):
 
     @checks_parameters()
     def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None) -> Self:
-        observations = distinct_cells(check_observations(self, X, y, sample_weight, self.shape))
+        observations = check_observations(self, X, y, sample_weight, self.shape)
+        note_cells(observations)
+        observations = distinct_cells(observations)
         check_held_out(self, X_val, y_val, observations.shape)
         observations = observations._replace(weights=np.ones(len(observations.values)))
         groups = self._mode_groups(len(observations.shape))
@@ -162,9 +165,9 @@ class NuclearNormCompletion(BaseCompletion):
         attributes = self._components(factors, frame, cells.row_counts(frame.sizes))
         ended = {"n_iter_": n_iter, "loss_": loss, "converged_": converged}
         error = frame.offset.scale * np.sqrt(loss)
-        vars(self).update(attributes, **ended, _range=seen, _error=error)
+        vars(self).update(attributes, **ended, _range=seen, _error=error, _record=current_record())
         if not converged:
-            warnings.warn(
+            warn(
                 f"The solver did not converge in max_iter={self.max_iter} iterations; increase "
                 "max_iter or tol.",
                 ConvergenceWarning,

@@ -1,12 +1,12 @@
 """What the observed cells cannot say, whatever the model: a warning before a fit."""
 
-import warnings
 from math import prod
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from sktf._cells.record import warn
 from sktf._cells.sorting import count_distinct, drawn_cells, row_numbers
 from sktf._cells.unfolding import seen_indices, side_sizes, to_cells
 
@@ -67,7 +67,7 @@ def warn_unseen(observations, kept, stacklevel):
         predicted = (
             "left of the start" if kept else "what the others of the mode predict on average"
         )
-        warnings.warn(
+        warn(
             f"No cell tells of {', '.join(unseen)}: what is predicted there is {predicted}. Where "
             "indices have gaps, encode them; rows for new ones are learned by extend.",
             CompletionWarning,
@@ -99,7 +99,7 @@ def warn_empty_fibers(observations, stacklevel):
         if empty - by_chance > _EMPTY:
             found.append(f"{empty:.0%} of the fibers along mode {mode}")
     if found:
-        warnings.warn(
+        warn(
             f"Whole fibers have no cell ({', '.join(found)}), but the cells held out are single "
             "ones: validation_score_ tells nothing of these fibers. Hold out whole ones: "
             "cross-validate with sktf.model_selection.FiberKFold, or give X_val.",
@@ -160,7 +160,7 @@ def warn_under_determined(cells, groups, full, stacklevel):
             f"{size} of {full} indices of {_name(group)}"
             for size, full, group in zip(sizes, full, groups, strict=True)
         )
-        warnings.warn(
+        warn(
             f"Under-determined at any rank: {'; '.join(found)} (seen: {counts}). Observe more "
             "cells, drop indices with few of them, or merge indices.",
             CompletionWarning,

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from sktf._cells.frame import Frame
 from sktf._cells.identifiability import CompletionWarning
 from sktf._cells.offset import Offset
+from sktf._cells.record import with_extension
 from sktf._cells.unfolding import is_large, side_sizes, to_cells
 from sktf._cells.validation import (
     check_cells,
@@ -25,14 +26,15 @@ from sktf._models.extension import solve_rows, with_terms
 from sktf._models.honesty import warn_far_predictions, warn_wild_predictions
 from sktf._models.pickles import VersionedPickle
 from sktf._models.rows import variance_of_rows, with_mean_row
-from sktf._models.sklearn_types import BaseEstimator, RegressorMixin
+from sktf._models.sklearn_types import RegressorMixin
+from sktf._models.summarized import Summarized
 from sktf._objective import components
 
 # Second moments that are held at once.
 _CHUNK = 2**22
 
 
-class BaseCompletion(VersionedPickle, RegressorMixin, BaseEstimator, ABC):
+class BaseCompletion(VersionedPickle, RegressorMixin, Summarized, ABC):
     """A tensor completed by components: offset plus ``sum_r prod_n factors_[n][i_n, r]``.
 
     Parameters
@@ -112,8 +114,10 @@ class BaseCompletion(VersionedPickle, RegressorMixin, BaseEstimator, ABC):
         return tags
 
     def __dask_tokenize__(self):
-        # dask takes a dataclass for its fields; fits of other data would count as the same.
-        return type(self).__module__, type(self).__qualname__, vars(self)
+        # dask takes a dataclass for its fields; fits of other data would count as the same, and
+        # by their seconds all fits as different.
+        state = {name: value for name, value in vars(self).items() if name != "_seconds"}
+        return type(self).__module__, type(self).__qualname__, state
 
     def __sklearn_is_fitted__(self):
         # A fit that failed may have left n_features_in_ behind, which is not a fit.
@@ -360,7 +364,8 @@ class BaseCompletion(VersionedPickle, RegressorMixin, BaseEstimator, ABC):
         stored[side] = None if len(indices) == size else indices[order]
         offset = with_terms(frame.offset, mode, new, terms, size)
         frame = frame._replace(shape=tuple(shape), stored=stored, offset=offset)
-        vars(self).update(self._components(factors, frame, counts))
+        record = with_extension(getattr(self, "_record", {}), coords, frame.shape, mode)
+        vars(self).update(self._components(factors, frame, counts), _record=record)
         vars(self).pop("_theta", None)  # it does not describe the grown model
         return self
 

@@ -1,6 +1,5 @@
 """The estimators fitted by gradient descent: ``fit``, ``fit_measurements`` and what they leave."""
 
-import warnings
 from abc import abstractmethod
 from typing import Self
 
@@ -12,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from sktf._cells.frame import fit_frame
 from sktf._cells.identifiability import warn_empty_fibers, warn_of_cells
 from sktf._cells.offset import Offset
+from sktf._cells.record import current_record, note, note_cells, warn
 from sktf._cells.sorting import cell_numbers, drawn_cells
 from sktf._cells.validation import (
     check_clip,
@@ -30,6 +30,7 @@ from sktf._models.parameters import DescentParameters
 from sktf._models.restoring import restoring_features
 from sktf._models.rows import drawn_to_mean
 from sktf._models.sklearn_types import CallbackSupportMixin, checks_parameters
+from sktf._models.verdict import held_out_facts
 from sktf._objective.components import component_norms, product_singular_values
 from sktf._objective.devices import check_device
 from sktf._objective.losses import LOSSES
@@ -103,6 +104,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
             frame = self._judged(frame, training, held_out)
             fitting = make_fitting(self, frame, training, held_out, told)
             del training  # the refit needs the room
+            note_cells(observations)
             warn_of_cells(observations, frame, 3)
             refits = self.refit and held_out is not None and given is None
             fitting, run = self._descend(fitting, rng, observations if refits else None)
@@ -177,6 +179,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         1
         """
         measurements = check_measurements(self, A, y, sample_weight)
+        note(n_measurements=len(measurements.values))
         groups = self._mode_groups(measurements.arrays.ndim - 1)
         frame = fit_sensing_frame(measurements, groups, self.scale)
         frame = self._kept(frame.shape, lambda kept: kept.sizes == frame.sizes) or frame
@@ -335,6 +338,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         """Set all fitted attributes at once, then tell how the descent ended."""
         theta, trace = fitting.theta(run), fitting.trace(run)
         attributes = fitting.attributes(theta)
+        note(ended=run.status, **held_out_facts(fitting.verdict))
         attributes.update(
             trace_=trace,
             loss_curve_=trace["loss"],
@@ -347,6 +351,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
             _theta_offset=tuple(fitting.frame.offset),
             _n_cells=fitting.n_cells,
             _grown=fitting.grown,
+            _record=current_record(),
         )
         vars(self).update(attributes)
         fitting.end(attributes)
@@ -370,7 +375,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
     def _warn(self, run):
         if run.status == "max_iter":
             moved = run.loss < 0.999 * run.first_loss
-            warnings.warn(
+            warn(
                 f"The descent did not converge in max_iter={self.max_iter} iterations; "
                 + ("increase max_iter or tol." if moved else _NOT_MOVED),
                 ConvergenceWarning,

@@ -1,10 +1,9 @@
 """What a fit cannot be trusted in: warnings after it."""
 
-import warnings
-
 import numpy as np
 
 from sktf._cells.identifiability import CompletionWarning
+from sktf._cells.record import warn
 from sktf._objective.components import far_entry
 
 # Predictions beyond this many times the largest observed value are distrusted.
@@ -31,7 +30,7 @@ def warn_far_predictions(factors, largest, stacklevel):
     """
     far = far_entry(factors, _DWARFS * largest)
     if far is not None:
-        warnings.warn(
+        warn(
             f"Predictions dwarf the data: at rows {far[0]} of factors_ the components add up to "
             f"{far[1]:.3g}, but no observed value asks for more than {largest:.3g}. Components "
             "that cancel at the observed cells do not at others: observe more cells, take fewer "
@@ -44,7 +43,7 @@ def warn_far_predictions(factors, largest, stacklevel):
 
 def warn_cap_binds(n_components, stacklevel):
     """Warn that held-out cells want more components than the user allows."""
-    warnings.warn(
+    warn(
         f"n_components={n_components} (or hidden) binds: held-out cells are predicted better with "
         "more components. Raise it, or leave it at None, and as many are found as are of use.",
         CompletionWarning,
@@ -70,7 +69,7 @@ def warn_nothing_learned(verdict, terms, chosen, stacklevel):
         f"standard errors, and {verdict.share:.0%} of them is predicted"
     )
     another = "model" if terms else 'offset ("additive"), model'
-    warnings.warn(
+    warn(
         f"Nothing was learned: {said} (R^2 {verdict.score:.3f}). Observe more cells, or drop "
         f"indices with few of them; another {another} or number of starts (n_init) may do "
         "better.",
@@ -102,7 +101,7 @@ def warn_wild_predictions(model, values, error, stacklevel):
     least, largest = predicted.min(), predicted.max()
     allowed = max(_OUTSIDE * (high / unit - low / unit), _ERRORS * error / unit)
     if max(low / unit - least / unit, largest / unit - high / unit) > allowed:
-        warnings.warn(
+        warn(
             f"Some cells are predicted from {least:.3g} to {largest:.3g}, but the observed values "
             f"go from {low:.3g} to {high:.3g}: few cells tell of these. Observe more cells, or "
             'bound the predictions with the parameter clip ("range", or two numbers).',

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from sklearn.base import _fit_context
 
+from sktf._cells.record import recorded
+
 _Fit = TypeVar("_Fit", bound=Callable)
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
         def get_params(self, deep: bool = True) -> dict[str, Any]: ...
         def set_params(self, **params: Any) -> Self: ...
         def __sklearn_tags__(self) -> Any: ...
+        def _get_params_html(self, *args: Any, **options: Any) -> Any: ...
         def __getattr__(self, name: str) -> Any: ...  # what fit leaves
 
     class RegressorMixin:
@@ -69,5 +72,6 @@ __all__ = [
 
 
 def checks_parameters(*, skip_nested: bool = True) -> Callable[[_Fit], _Fit]:
-    """Return a decorator that checks the parameters before a ``fit``, and ends its callbacks."""
-    return _fit_context(prefer_skip_nested_validation=skip_nested)
+    """Return a decorator of a ``fit``: checks parameters, keeps a record, and ends callbacks."""
+    checked = _fit_context(prefer_skip_nested_validation=skip_nested)
+    return lambda fit: checked(recorded(fit))

@@ -16,15 +16,16 @@ class Verdict(NamedTuple):
     """What held-out cells say of what is predicted: components and offset, or an offset alone.
 
     ``error`` is its root mean squared error, ``error_of_mean`` that of the mean of y, and
-    ``score`` its R^2, None where the cells have no spread; ``learned`` tells whether the
-    components are of use, ``share`` how much of them is predicted, 1 where they are, and
-    ``beats_mean`` whether that is better than the mean of y. ``squares`` are those of the errors of
-    the cells, in one unit for all models of the same cells.
+    ``score`` its R^2, and ``score_error`` the standard error of this, None where the cells have no
+    spread; ``learned`` tells whether the components are of use, ``share`` how much of them is
+    predicted, 1 where they are, and ``beats_mean`` whether that is better than the mean of y.
+    ``squares`` are those of the errors of the cells, in one unit for all models of the same cells.
     """
 
     error: float
     error_of_mean: float
     score: float | None
+    score_error: float | None
     learned: bool
     share: float
     beats_mean: bool
@@ -47,7 +48,8 @@ def judge(held_out, predicted, offset, mean, *, mean_will_do, doubts):
     def squares(at):
         return weights * ((held_out.values - at) / unit) ** 2
 
-    spread, level = squares(center).sum(), squares(mean)
+    around, level = squares(center), squares(mean)
+    spread = around.sum()
     has_spread = len(weights) > 1 and spread > _EQUAL
     without = mean if mean_will_do else offset
     doubts = doubts and has_spread and len(weights) >= _ENOUGH
@@ -56,8 +58,23 @@ def judge(held_out, predicted, offset, mean, *, mean_will_do, doubts):
     share = 1.0 if learned else share_of_step(left, step, weights, -1)
     kept = squares(predicted if learned else without + share * (predicted - without))
     score = float(1 - kept.sum() / spread) if has_spread else None
+    score_error = _error_of_ratio(kept, around) if has_spread else None
     errors = (unit * float(np.sqrt(total)) for total in (kept.sum(), level.sum()))
-    return Verdict(*errors, score, learned, share, _is_less(kept, level), kept)
+    return Verdict(*errors, score, score_error, learned, share, _is_less(kept, level), kept)
+
+
+def _error_of_ratio(squares, others):
+    """Return the standard error of the ratio of two sums over cells, by the delta method."""
+    total = others.sum()
+    left = squares - squares.sum() / total * others
+    return float(np.sqrt(np.sum(left**2)) / total)
+
+
+def held_out_facts(verdict):
+    """Return what a record keeps of a verdict: how many cells gave it, and the error of its R^2."""
+    if verdict is None:
+        return {}
+    return {"n_held_out": len(verdict.squares), "score_error": verdict.score_error}
 
 
 def share_of_step(left, step, weights, n_errors):

@@ -17,6 +17,7 @@ model = CPCompletion(shape=shape, random_state=1).fit(X, y)
 print("R^2 on hidden cells:", round(model.score(X_hidden, y_hidden), 3))
 print(model.rank_ + 1, model.factors_[0].shape, DeepMatrixCompletion().fit(X, y).layers_)
 print("one cell:", model.predict([[0, 1, 2, 3]]).round(3))
+print(dict(model.summary().rows)["rank"], model.summary().tables["modes"][0]["size"])
 
 CPCompletion(10, dtype=np.float32, shape=[3, 4], init=[np.ones((3, 10)), np.ones((4, 10))])
 CompletionEnsemble(DeepMatrixCompletion(depth=2, hidden=(3,)), n_estimators=3)
