@@ -88,7 +88,7 @@ class CompletionEnsemble(
         The most frequent rank of the averaged members, the smallest if there are several.
     rank_agreement_ : float
         Share of the averaged members that found this rank.
-    {shape_ ... feature_names_in_}
+    {shape_ ... categories_}
 
     See Also
     --------

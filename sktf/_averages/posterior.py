@@ -99,7 +99,7 @@ class PosteriorCompletion(
         the descent. It flatters, as these cells have chosen. None without held-out cells.
     rank_ : int
         That of ``estimator_``.
-    {shape_ ... feature_names_in_}
+    {shape_ ... categories_}
 
     See Also
     --------
