@@ -27,3 +27,18 @@ def prepared(kind, shape, rng):
     if "random_state" in params:
         kind.set_params(random_state=int(rng.randint(np.iinfo(np.int32).max)))
     return kind
+
+
+def reading_numbers(kind):
+    """Return a fresh copy of an estimator to which the columns of X are numbers."""
+    names = [name for name in kind.get_params() if _is_encode(name)]
+    return clone(kind).set_params(**dict.fromkeys(names, False))
+
+
+def encodes(kind):
+    """Whether the columns of X are labels to an estimator."""
+    return any(value for name, value in kind.get_params().items() if _is_encode(name))
+
+
+def _is_encode(name):
+    return name == "encode" or name.endswith("__encode")

@@ -12,10 +12,11 @@ from sktf._cells.validation import check_cells, clip_bounds
 from sktf._docs import documented
 from sktf._models.base import BaseCompletion
 from sktf._models.export import dense_tensor
+from sktf._models.labelled import PredictsFrames
 
 
 @documented(BaseCompletion)
-class Predictive:
+class Predictive(PredictsFrames):
     """Predicts the mixture of draws, and of the descent beside them."""
 
     estimator_: BaseCompletion
@@ -138,7 +139,7 @@ class Predictive:
     def _checked(self, X):
         """Return the coordinates of cells, and which of them are inside ``shape_``."""
         check_is_fitted(self)
-        return check_cells(self, X, self.shape_, self.estimator_.handle_unknown)
+        return check_cells(self, X, self.shape_, self.estimator_.handle_unknown, 3)
 
     def _cells(self, coords, known=True):
         """Return the rows that cells read, and what the descent predicts where it counts."""
