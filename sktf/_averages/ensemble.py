@@ -22,7 +22,7 @@ from sktf._cells.validation import check_held_out, check_observations
 from sktf._docs import documented
 from sktf._models.base import BaseCompletion
 from sktf._models.cp import CPCompletion
-from sktf._models.labelled import PredictsFrames
+from sktf._models.labeled import PredictsFrames
 from sktf._models.pickles import VersionedPickle
 from sktf._models.restoring import restoring_features
 from sktf._models.sklearn_types import (

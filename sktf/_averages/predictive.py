@@ -12,7 +12,7 @@ from sktf._cells.validation import check_cells, clip_bounds
 from sktf._docs import documented
 from sktf._models.base import BaseCompletion
 from sktf._models.export import dense_tensor
-from sktf._models.labelled import PredictsFrames
+from sktf._models.labeled import PredictsFrames
 
 
 @documented(BaseCompletion)

@@ -1,7 +1,8 @@
 """Labels in the place of indices: what the columns of X hold, and the number of each label."""
 
+import re
 import warnings
-from datetime import date
+from datetime import date, timedelta
 from itertools import repeat
 from numbers import Real
 from typing import NamedTuple
@@ -15,8 +16,9 @@ from sktf._cells.identifiability import CompletionWarning
 _KINDS = (
     (str, "strings"),
     ((bool, np.bool_), "booleans"),
-    (Real, "numbers"),
     ((date, np.datetime64), "dates"),
+    ((timedelta, np.timedelta64), "durations"),  # to Python, those of NumPy are numbers
+    (Real, "numbers"),
 )
 # Kinds of NumPy that are sorted as they are; other labels are hashed.
 _NATIVE, _TIMES = "biufmM", "mM"
@@ -39,7 +41,8 @@ class LabelTable(NamedTuple):
     @classmethod
     def read(cls, X, source="X", present=None):
         """Read the rows of X that are ``present``, a mask, or all of them."""
-        if not hasattr(X, "columns") and np.ndim(X) != 2:
+        is_frame = hasattr(X, "__array__") and hasattr(X, "columns")
+        if not is_frame and np.ndim(X) != 2:
             raise ValueError(f"Expected 2D array, got {np.ndim(X)}D array instead: {source}.")
         columns = columns_of(X)
         places = [place_of(mode, name) for mode, (name, _) in enumerate(columns)]
@@ -71,15 +74,17 @@ class LabelTable(NamedTuple):
 
     def name(self, row, mode):
         """Return what a message calls the label of a row."""
-        return f"label {_shown(self.labels[mode][self.numbers[row, mode]])} in {self.places[mode]}"
+        return (
+            f"the label {_shown(self.labels[mode][self.numbers[row, mode]])} in {self.places[mode]}"
+        )
 
     def refuse_new(self, numbers, remedy):
         """Raise where a label is new, a negative number."""
         if (numbers < 0).any():
             row, mode = np.argwhere(numbers < 0)[0]
             raise ValueError(
-                f"Row {row} of {self.source} has the {self.name(row, mode)}, which fit has not "
-                f"seen. {remedy}"
+                f"Row {row} of {self.source} has {self.name(row, mode)}, which fit has not seen. "
+                f"{remedy}"
             )
 
     def warn_new(self, numbers, stacklevel):
@@ -101,12 +106,13 @@ class LabelTable(NamedTuple):
             )
 
 
-def number_of(label, known):
-    """Return the number of a label among those known, or raise."""
-    table = LabelTable.read(np.fromiter([label], object, 1)[:, None], "the argument")
-    numbers = table.among([known])
-    table.refuse_new(numbers, "Pass one of categories_.")
-    return int(numbers[0, 0])
+def number_of(label, mode, categories):
+    """Return the number of a label of a mode, or raise."""
+    labels = LabelTable.read(np.fromiter([label], object, 1)[:, None], "label").labels[0]
+    number = int(_find(categories[mode], labels)[0])
+    if number < 0:
+        raise ValueError(f"The label {_shown(label)} is none of categories_[{mode}].")
+    return number
 
 
 def _numbered(column, rows, source, place):
@@ -166,9 +172,9 @@ def _hashed(values, source, place):
 def _as_array(labels):
     """Return labels of one kind as an array, of their own type where NumPy has it."""
     kind = _kind(type(labels[0])) if labels else None
-    aware = any(getattr(label, "tzinfo", None) for label in labels[:1])
-    if kind == "dates" and not aware:
-        return np.array(labels, "datetime64[us]")
+    dtype = {"dates": "datetime64[us]", "durations": "timedelta64[us]"}.get(kind)
+    if dtype and not getattr(labels[0], "tzinfo", None):
+        return np.array(labels, dtype)
     if kind in ("numbers", "booleans") and np.array(labels).tolist() == labels:
         return np.array(labels)
     return np.fromiter(labels, object, len(labels))
@@ -203,5 +209,11 @@ def _find(known, labels):
     return np.fromiter(map(numbers.get, labels.tolist(), repeat(-1)), np.int64, len(labels))
 
 
+def text_of(label):
+    """Return a label as text, a date without a time of day that is zero."""
+    text = str(label)
+    return re.sub(r"(T00:00:00)?(\.0+)?$", "", text) if isinstance(label, np.datetime64) else text
+
+
 def _shown(label):
-    return repr(label) if isinstance(label, str) else str(label)
+    return repr(label) if isinstance(label, str) else text_of(label)

@@ -24,7 +24,7 @@ from sktf._cells.validation import (
 from sktf._models.export import cp_tensor, dense_tensor, offset_components
 from sktf._models.extension import solve_rows, with_terms
 from sktf._models.honesty import warn_far_predictions, warn_wild_predictions
-from sktf._models.labelled import LabelledFactors
+from sktf._models.labeled import LabeledFactors
 from sktf._models.pickles import VersionedPickle
 from sktf._models.rows import variance_of_rows, with_mean_row
 from sktf._models.sklearn_types import BaseEstimator, RegressorMixin
@@ -34,7 +34,7 @@ from sktf._objective import components
 _CHUNK = 2**22
 
 
-class BaseCompletion(LabelledFactors, VersionedPickle, RegressorMixin, BaseEstimator, ABC):
+class BaseCompletion(LabeledFactors, VersionedPickle, RegressorMixin, BaseEstimator, ABC):
     """A tensor completed by components: offset plus ``sum_r prod_n factors_[n][i_n, r]``.
 
     Parameters

@@ -8,8 +8,8 @@ import numpy as np
 from sklearn.utils import check_array
 
 from sktf._cells.frame import Frame
-from sktf._cells.offset import fit_offset
 from sktf._cells.observations import Observations
+from sktf._cells.offset import fit_offset
 from sktf._cells.validation import check_observations, check_size, refuse_masked
 from sktf._objective.cpu import FusedObjective
 from sktf._objective.objective import Objective

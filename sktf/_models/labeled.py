@@ -47,7 +47,7 @@ class PredictsFrames:
         return X.assign(**dict(zip(("prediction", "std"), found, strict=False)))
 
 
-class LabelledFactors(PredictsFrames):
+class LabeledFactors(PredictsFrames):
     """Factors by label, for models of components."""
 
     def factor_frame(self, mode, *, labels=None):
@@ -86,7 +86,7 @@ class LabelledFactors(PredictsFrames):
         """
         import pandas as pd
 
-        side, group, factor = self._side_of(mode)
+        _, group, factor = self._side_of(mode)
         names = list(getattr(self, "feature_names_in_", [None] * len(self.shape_)))
         levels = [self._labels_of(other) for other in group]
         if labels is not None:
@@ -192,7 +192,7 @@ class LabelledFactors(PredictsFrames):
 
     def _number_of(self, label, mode):
         if hasattr(self, "categories_"):
-            return number_of(label, self.categories_[mode])
+            return number_of(label, mode, self.categories_)
         if label not in range(self.shape_[mode]):
             raise ValueError(
                 f"label={label!r}: mode {mode} has the indices 0 to {self.shape_[mode] - 1}."
