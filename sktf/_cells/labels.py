@@ -8,6 +8,7 @@ from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import issparse
 
 from sktf._cells.complaints import columns_of, is_blank, place_of
 from sktf._cells.identifiability import CompletionWarning
@@ -22,6 +23,7 @@ _KINDS = (
 )
 # Kinds of NumPy that are sorted as they are; other labels are hashed.
 _NATIVE, _TIMES = "biufmM", "mM"
+_INFINITE = (np.inf, -np.inf)
 # Labels that a warning names.
 _NAMED = 3
 
@@ -41,9 +43,7 @@ class LabelTable(NamedTuple):
     @classmethod
     def read(cls, X, source="X", present=None):
         """Read the rows of X that are ``present``, a mask, or all of them."""
-        is_frame = hasattr(X, "__array__") and hasattr(X, "columns")
-        if not is_frame and np.ndim(X) != 2:
-            raise ValueError(f"Expected 2D array, got {np.ndim(X)}D array instead: {source}.")
+        X = _as_table(X, source)
         columns = columns_of(X)
         places = [place_of(mode, name) for mode, (name, _) in enumerate(columns)]
         rows = np.arange(len(X)) if present is None else np.flatnonzero(present)
@@ -115,6 +115,21 @@ def number_of(label, mode, categories):
     return number
 
 
+def _as_table(X, source):
+    """Return X as a frame, or an array of two dimensions in which each entry has its own type."""
+    if issparse(X):
+        raise TypeError(f"Sparse data was passed for {source}, but labels are dense.")
+    if hasattr(X, "__array__") and hasattr(X, "columns"):
+        return X
+    array = X if isinstance(X, np.ndarray) else np.array(X, dtype=object)
+    if array.ndim != 2:
+        raise ValueError(
+            f"Expected 2D array, got {array.ndim}D array instead. Reshape your data: {source} has "
+            "a row for each cell and a column for each mode."
+        )
+    return array
+
+
 def _numbered(column, rows, source, place):
     """Return the distinct labels of a column in order, and the number of each row's.
 
@@ -127,9 +142,7 @@ def _numbered(column, rows, source, place):
     else:
         values = np.asarray(column)[rows]
         if values.dtype.kind in _NATIVE:
-            labels, numbers = np.unique(values, return_inverse=True)
-            labels, blank = labels[labels == labels], labels != labels
-            numbers = np.where(blank[numbers], -1, numbers)
+            labels, numbers = _sorted(values)
         else:
             values = values.tolist()
             _check_kinds(values, rows, source, place)
@@ -137,9 +150,17 @@ def _numbered(column, rows, source, place):
     if numbers.min(initial=0) < 0:
         row = rows[np.argmin(numbers)]
         raise ValueError(
-            f"Input {source} contains NaN: row {row} has no label in {place}. Leave those rows out."
+            f"Input {source} contains NaN or infinity: row {row} has no label in {place}. Leave "
+            "those rows out."
         )
     return labels, numbers
+
+
+def _sorted(values):
+    """Return the distinct labels, sorted, and the number of each, -1 where it is blank."""
+    labels, numbers = np.unique(values, return_inverse=True)
+    kept = np.isfinite(labels)
+    return labels[kept], np.where(kept, np.cumsum(kept) - 1, -1)[numbers]
 
 
 def _check_kinds(values, rows, source, place):
@@ -157,9 +178,11 @@ def _check_kinds(values, rows, source, place):
 
 
 def _hashed(values, source, place):
-    """Return the distinct labels, sorted, and the number of each, -1 where it is blank."""
+    """Do what ``_sorted`` does, for labels that NumPy sorts slowly or not at all."""
+    if any(isinstance(value, complex) for value in values[:1]):
+        raise ValueError(f"Complex data not supported: {source} in {place}.")
     try:
-        distinct = sorted(value for value in dict.fromkeys(values) if not is_blank(value))
+        distinct = sorted(v for v in dict.fromkeys(values) if not (is_blank(v) or v in _INFINITE))
     except TypeError as error:
         raise TypeError(
             f"{source} holds what is no label in {place} ({error}); give strings, numbers or dates."

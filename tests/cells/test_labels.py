@@ -136,10 +136,13 @@ def with_label(label, row=2):
 
 
 BAD_TABLES = {
-    "None": (with_label(None), r"NaN: row 2 has no label in column 'who' \(mode 0\)\. Leave th"),
-    "NaN": (with_label(np.nan), r"NaN: row 2 has no label in column 'who' \(mode 0\)"),
-    "NA": (with_label(pd.NA), r"NaN: row 2 has no label in column 'who' \(mode 0\)"),
-    "NaT": (with_label(pd.NaT), r"NaN: row 2 has no label in column 'who' \(mode 0\)"),
+    "None": (
+        with_label(None),
+        r"row 2 has no label in column 'who' \(mode 0\)\. Leave those rows",
+    ),
+    "NaN": (with_label(np.nan), r"NaN or infinity: row 2 has no label in column 'who' \(mode 0\)"),
+    "NA": (with_label(pd.NA), r"NaN or infinity: row 2 has no label in column 'who' \(mode 0\)"),
+    "NaT": (with_label(pd.NaT), r"NaN or infinity: row 2 has no label in column 'who' \(mode 0\)"),
     "category": (with_label(None).astype("category"), r"row 2 has no label in column 'who'"),
     "date": (table(second=np.append(DAYS[:2], np.datetime64("NaT"))), r"row 2 has no label in c"),
     "float": (
@@ -151,9 +154,11 @@ BAD_TABLES = {
     "array": (with_label(7).to_numpy(), r"Row 2 of X has the label 7 in mode 0"),
     "1 and True": ([[1, 2], [True, 3]], r"label True in mode 0, one of booleans among numbers"),
     "lists": ([[[1], 2], [[2], 3]], r"what is no label in mode 0|Expected 2D|dim 3|homogeneous"),
-    "complex": ([[1j, 2], [2j, 3]], r"X holds what is no label in mode 0"),
+    "complex": ([[1j, 2], [2j, 3]], r"Complex data not supported: X in mode 0"),
+    "tuples": (with_label((1, "a")).assign(who=[(1, "a"), (1, 2)] * 5), r"X holds what is no lab"),
+    "infinity": (table(second=np.array([1, 2, np.inf])), r"infinity: row 2 has no label in column"),
     "masked": (np.ma.masked_equal(CODES, 2), r"X has masked entries"),
-    "vector": (np.array(list("abcd")), r"Expected 2D array, got 1D array"),
+    "vector": (np.array(list("abcd")), r"Expected 2D array, got 1D array.*Reshape your data"),
     "lazy": (pl.DataFrame({"a": ["x"]}).lazy(), r"X is a LazyFrame.* pass X.collect\(\)"),
     "no rows": (table().iloc[:0], r"0 sample\(s\)"),
     "no columns": (table()[[]], r"0 feature\(s\)"),
