@@ -311,7 +311,8 @@ class CompletionEnsemble(
         Parameters
         ----------
         X : array-like of shape (n_cells, n_modes)
-            Whole-number indices; a row names one cell.
+            Whole-number indices, or labels where the estimator has ``encode=True``; a row names
+            one cell.
         return_std : bool, default=False
             Whether to return the spread as well.
 

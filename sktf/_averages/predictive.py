@@ -32,7 +32,8 @@ class Predictive(PredictsFrames):
         Parameters
         ----------
         X : array-like of shape (n_cells, n_modes)
-            Whole-number indices; a row names one cell.
+            Whole-number indices, or labels where the estimator has ``encode=True``; a row names
+            one cell.
         return_std : bool or "mean", default=False
             Whether to return a standard deviation as well: True, that of a new value, noise
             included; "mean", that of the mean of new values, without.
@@ -41,16 +42,17 @@ class Predictive(PredictsFrames):
         -------
         y : ndarray of shape (n_cells,)
             The mean of the draws, weighted with the prediction of the descent. An index without
-            cells is drawn from the distribution of its mode; with ``handle_unknown="mean"`` of
-            the estimator so is one outside ``shape_``.
+            cells is drawn from the distribution of its mode; so is a new label, and with
+            ``handle_unknown="mean"`` of the estimator an index outside ``shape_``.
         y_std : ndarray of shape (n_cells,)
             The standard deviation, with ``return_std``.
 
         Raises
         ------
         ValueError
-            When an index is fractional, or, with ``handle_unknown="error"``, negative or outside
-            ``shape_``; when ``return_std`` is something else.
+            When an index is fractional, or, but for ``handle_unknown="mean"``, negative or outside
+            ``shape_``; when a label is blank, or, with "error", new; when ``return_std`` is
+            something else.
         """
         if not (isinstance(return_std, (bool, np.bool_)) or return_std == "mean"):
             raise ValueError(f'return_std={return_std!r}: expected a bool or "mean".')
@@ -67,7 +69,8 @@ class Predictive(PredictsFrames):
         Parameters
         ----------
         X : array-like of shape (n_cells, n_modes)
-            Whole-number indices; a row names one cell.
+            Whole-number indices, or labels where the estimator has ``encode=True``; a row names
+            one cell.
         quantiles : sequence of float
             Probabilities between 0 and 1.
 
@@ -94,7 +97,8 @@ class Predictive(PredictsFrames):
         Parameters
         ----------
         X : array-like of shape (n_cells, n_modes)
-            Whole-number indices; a row names one cell.
+            Whole-number indices, or labels where the estimator has ``encode=True``; a row names
+            one cell.
         n_samples : int, default=1
             Number of values for each.
         random_state : int, RandomState instance or None, default=0

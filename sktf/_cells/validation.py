@@ -176,6 +176,7 @@ def check_extension(estimator, X, y, mode, shape, had):
     categories, numbers, names = getattr(estimator, "categories_", None), None, None
     if categories is not None:
         names = _read_labels(X, y)
+        validate_data(estimator, X, reset=False, skip_check_array=True)
         categories = names.grown(categories, mode)
         numbers = names.among(categories)
     X, y = _read(estimator, X, y, reset=False, numbers=numbers)

@@ -166,6 +166,8 @@ def test_bad_extension(model, case):
     with pytest.raises(ValueError, match=message):
         model.extend(rows, [1.0, 2.0], mode=mode)
     assert model.shape_ == SHAPE and len(model.categories_[0]) == 7
+    with pytest.raises(ValueError, match="feature names should match"):
+        model.extend(rows[["item"]], [1.0, 2.0], mode="day")
 
 
 @pytest.mark.filterwarnings("ignore::sktf.CompletionWarning")
