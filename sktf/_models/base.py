@@ -18,7 +18,6 @@ from sktf._cells.validation import (
     check_cells,
     check_extension,
     check_mode,
-    check_observations,
     clip_bounds,
 )
 from sktf._models.export import cp_tensor, dense_tensor, offset_components
@@ -100,7 +99,6 @@ class BaseCompletion(LabeledFactors, VersionedPickle, RegressorMixin, BaseEstima
     scale_: float
     shape_: tuple[int, ...]
     n_features_in_: int
-    encode: bool
 
     _parameter_constraints: dict = {
         "shape": ["array-like", None],
@@ -165,15 +163,6 @@ class BaseCompletion(LabeledFactors, VersionedPickle, RegressorMixin, BaseEstima
             When a column of X holds labels or dates without ``encode``, or with it labels that do
             not compare, such as strings and numbers.
         """
-
-    def _read(self, X, y, sample_weight):
-        """Return what is observed: of indices, or of labels, which become ``categories_``."""
-        categories = self._known_labels() if self.encode else None
-        return check_observations(self, X, y, sample_weight, self.shape, categories)
-
-    def _known_labels(self):
-        """Return the labels of the fit to go on from, () without."""
-        return ()
 
     def _mode_groups(self, order):
         """Return one tuple of modes per factor; the modes of a tuple are read as one."""

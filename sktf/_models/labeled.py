@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sktf._cells.labels import number_of
 from sktf._cells.unfolding import is_large, side_sizes
-from sktf._cells.validation import check_mode
+from sktf._cells.validation import check_mode, check_observations
 
 
 class PredictsFrames:
@@ -48,7 +48,18 @@ class PredictsFrames:
 
 
 class LabeledFactors(PredictsFrames):
-    """Factors by label, for models of components."""
+    """Reads labels, and tells of factors by label, for models of components."""
+
+    encode: bool
+
+    def _read(self, X, y, sample_weight):
+        """Return what is observed: of indices, or of labels, which become ``categories_``."""
+        categories = self._known_labels() if self.encode else None
+        return check_observations(self, X, y, sample_weight, self.shape, categories)
+
+    def _known_labels(self):
+        """Return the labels of the fit to go on from, () without."""
+        return ()
 
     def factor_frame(self, mode, *, labels=None):
         """Return the factor of a mode as a table, its rows named by labels.
