@@ -15,7 +15,7 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import root_mean_squared_error
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
+from sklearn.preprocessing import OneHotEncoder
 
 from sktf import CPCompletion
 
@@ -44,13 +44,9 @@ print(train.head(3))
 
 
 def completion(columns):
-    """Encode the labels of these columns and complete the table they make."""
-    categories = [sorted(table[column].unique()) for column in columns]
-    unknown = dict(handle_unknown="use_encoded_value", unknown_value=-1)
-    encoder = OrdinalEncoder(categories=categories, **unknown)
-    shape, options = [len(c) for c in categories], dict(offset="additive", random_state=0)
-    model = CPCompletion(shape=shape, handle_unknown="mean", **options)
-    return make_pipeline(make_column_transformer((encoder, columns)), model)
+    """Complete the table that the labels of these columns make."""
+    options = dict(encode=True, handle_unknown="mean", offset="additive", random_state=0)
+    return make_pipeline(make_column_transformer(("passthrough", columns)), CPCompletion(**options))
 
 
 rivals = {

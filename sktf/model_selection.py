@@ -6,12 +6,10 @@ seen in training. A column of X holds indices, or labels, which are numbered in 
 
 import numpy as np
 from sklearn.model_selection import BaseCrossValidator, KFold
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
+from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils import check_random_state
 
-from sktf._cells.complaints import about_rows, explained
-from sktf._cells.validation import check_rows
-from sktf.datasets.sampling import entry_groups
+from sktf.datasets.sampling import entry_groups, number_rows
 
 __all__ = ["BlockKFold", "CellKFold", "FiberKFold"]
 
@@ -47,7 +45,7 @@ class _GroupedKFold(BaseCrossValidator):
         train, test : ndarray
             Row numbers of each fold.
         """
-        return super().split(_index_table(X), y, groups)
+        return super().split(number_rows("split", X)[0], y, groups)
 
     def _iter_test_indices(self, X=None, y=None, groups=None):
         grouping = {"mode": self.mode, "block_shape": self.block_shape}
@@ -62,20 +60,6 @@ class _GroupedKFold(BaseCrossValidator):
         folds = _spread(folds, _membership(X, labels), self.n_splits)[labels]
         for fold in range(self.n_splits):
             yield np.flatnonzero(folds == fold)
-
-
-def _index_table(X):
-    """Return X as whole numbers; in columns of labels those that ``OrdinalEncoder`` gives them."""
-    table = np.asarray(X)
-    if table.dtype.kind in "iu":
-        return check_rows("split", table)
-    with explained(about_rows, "X", X):
-        numbers = OrdinalEncoder().fit_transform(X)  # NaN where a label is missing
-    for mode, column in enumerate(table.T):
-        column = np.array(column.tolist())  # in its own type, not that of a mixed table
-        if column.dtype.kind in "iuf" and np.array_equal(column, np.trunc(column)):
-            numbers[:, mode] = column
-    return check_rows("split", numbers)
 
 
 def _deal(labels, n_folds, rng):

@@ -12,17 +12,18 @@ from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted
 
-from sktf._averages.jobs import prepared
+from sktf._averages.jobs import prepared, reading_numbers
 from sktf._averages.members import fit_all, n_good, variance_within
-from sktf._averages.stacking import Composition, folds, shape_of, stacked_weights
+from sktf._averages.stacking import Composition, folds, labels_of, shape_of, stacked_weights
 from sktf._averages.summaries import summary_of_members
-from sktf._averages.telling import tell_once
+from sktf._averages.telling import catching, tell_once
 from sktf._cells.identifiability import CompletionWarning
 from sktf._cells.record import current_record, note, warn
 from sktf._cells.validation import check_held_out, check_observations
 from sktf._docs import documented
 from sktf._models.base import BaseCompletion
 from sktf._models.cp import CPCompletion
+from sktf._models.labeled import PredictsFrames
 from sktf._models.pickles import VersionedPickle
 from sktf._models.restoring import restoring_features
 from sktf._models.sklearn_types import (
@@ -41,7 +42,7 @@ _FACTOR, _DIFFERENCE = 2, 2
 @documented(BaseCompletion)
 @dataclass(eq=False, repr=False)
 class CompletionEnsemble(
-    VersionedPickle, Composition, MetaEstimatorMixin, RegressorMixin, Summarized
+    PredictsFrames, VersionedPickle, Composition, MetaEstimatorMixin, RegressorMixin, Summarized
 ):
     """Average of fits that differ in their starts and held-out cells, or of different kinds.
 
@@ -90,7 +91,7 @@ class CompletionEnsemble(
         The most frequent rank of the averaged members, the smallest if there are several.
     rank_agreement_ : float
         Share of the averaged members that found this rank.
-    {shape_ ... feature_names_in_}
+    {shape_ ... categories_}
 
     See Also
     --------
@@ -185,8 +186,8 @@ class CompletionEnsemble(
             is as before.
         ValueError
             When ``n_average`` exceeds ``n_estimators``, when the estimator has no
-            ``random_state``, when names of ``estimators`` are not distinct or one of them is
-            given beside ``estimator``, or for what an estimator raises.
+            ``random_state``, when names of ``estimators`` are not distinct, one of them is given
+            beside ``estimator`` or they differ in ``encode``, or for what an estimator raises.
         TypeError
             When the estimator is a class.
         """
@@ -212,7 +213,7 @@ class CompletionEnsemble(
         if self.estimator is not None:
             raise ValueError("Give either estimator or estimators, not both.")
         kinds, rng = self._named_kinds(), check_random_state(self.random_state)
-        told_of = data["X"], data["y"], data["sample_weight"], shape_of(kinds)
+        told_of = data["X"], data["y"], data["sample_weight"], shape_of(kinds), labels_of(kinds)
         observations = check_observations(self, *told_of)
         kinds = [prepared(kind, observations.shape, rng) for kind in kinds]
         given = check_held_out(self, data["X_val"], data["y_val"], observations.shape)
@@ -232,7 +233,7 @@ class CompletionEnsemble(
             return np.full(len(kinds), 1 / len(kinds)), np.full(len(kinds), np.nan)
         found = []
         for some, held_out in pairs:
-            members = [clone(kind) for kind in kinds]
+            members = [reading_numbers(kind) for kind in kinds]
             X, y, sample_weight, _ = some
             fit_all(members, {"X": X, "y": y, "sample_weight": sample_weight}, [], self.n_jobs)
             found.append(np.array([member.predict(held_out.coords) for member in members]))
@@ -272,7 +273,9 @@ class CompletionEnsemble(
     def _set(self, members, scores, weights, names):
         best, n_average = members[0], len(weights)
         ranks, counts = np.unique([m.rank_ for m in members[:n_average]], return_counts=True)
-        seen = ("shape_", "n_features_in_", "feature_names_in_")
+        seen = ("shape_", "n_features_in_", "feature_names_in_", "categories_")
+        for name in seen:
+            vars(self).pop(name, None)
         vars(self).update(
             {name: value for name, value in vars(best).items() if name in seen},
             estimators_=members,
@@ -309,7 +312,8 @@ class CompletionEnsemble(
         Parameters
         ----------
         X : array-like of shape (n_cells, n_modes)
-            Whole-number indices; a row names one cell.
+            Whole-number indices, or labels where the estimator has ``encode=True``; a row names
+            one cell.
         return_std : bool, default=False
             Whether to return the spread as well.
 
@@ -324,12 +328,14 @@ class CompletionEnsemble(
             low rank, does not show.
         """
         members = self._averaged()
-        predictions = np.array([member.predict(X) for member in members])
+        with catching() as caught:  # all members say the same of new labels
+            predictions = np.array([member.predict(X) for member in members])
+            within = [variance_within(member, X) for member in members] if return_std else None
+        tell_once((warning.message for warning in caught), 2)
         mean = self.weights_ @ predictions
         if not return_std:
             return mean
-        within = np.array([variance_within(member, X) for member in members])
-        return mean, np.sqrt(self.weights_ @ ((predictions - mean) ** 2 + within))
+        return mean, np.sqrt(self.weights_ @ ((predictions - mean) ** 2 + np.array(within)))
 
     def extend(self, X, y, *, mode) -> Self:
         """Learn rows for indices of one mode that have no cells yet, in every member.
@@ -357,7 +363,8 @@ class CompletionEnsemble(
             )
         members = [deepcopy(member).extend(X, y, mode=mode) for member in self.estimators_]
         best = members[0]
-        vars(self).update(estimators_=members, best_estimator_=best, shape_=best.shape_)
+        grown = {k: v for k, v in vars(best).items() if k in ("shape_", "categories_")}
+        vars(self).update(estimators_=members, best_estimator_=best, **grown)
         return self
 
     def to_dense(self) -> np.ndarray:

@@ -32,3 +32,18 @@ def with_inner(kind):
     if params.get("estimator", kind) is None and not params.get("estimators"):
         kind.set_params(estimator=CPCompletion())
     return kind
+
+
+def reading_numbers(kind):
+    """Return a fresh copy of an estimator to which the columns of X are numbers."""
+    names = [name for name in kind.get_params() if _is_encode(name)]
+    return clone(kind).set_params(**dict.fromkeys(names, False))
+
+
+def encodes(kind):
+    """Whether the columns of X are labels to an estimator."""
+    return any(value for name, value in kind.get_params().items() if _is_encode(name))
+
+
+def _is_encode(name):
+    return name == "encode" or name.endswith("__encode")

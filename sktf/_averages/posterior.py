@@ -13,7 +13,7 @@ from sklearn.utils.parallel import delayed
 
 from sktf._averages.chains import Begun, Chain, run_chain
 from sktf._averages.draws import Draws
-from sktf._averages.jobs import one_by_one, prepared
+from sktf._averages.jobs import one_by_one, prepared, reading_numbers
 from sktf._averages.posterior_choice import choose, split
 from sktf._averages.posterior_space import Space
 from sktf._averages.predictive import Predictive
@@ -102,7 +102,7 @@ class PosteriorCompletion(
         the descent. It flatters, as these cells have chosen. None without held-out cells.
     rank_ : int
         That of ``estimator_``.
-    {shape_ ... feature_names_in_}
+    {shape_ ... categories_}
 
     See Also
     --------
@@ -214,11 +214,12 @@ class PosteriorCompletion(
             draws are more than ``n_samples`` or of other data or parameters, or for what the
             estimator raises.
         TypeError
-            When a column of X holds labels or dates.
+            When a column of X holds labels or dates, unless the estimator has ``encode=True``.
         """
         with restoring_features(self):
             inner = self._inner()
-            observations = check_observations(self, X, y, sample_weight, inner.shape)
+            labels = () if inner.encode else None
+            observations = check_observations(self, X, y, sample_weight, inner.shape, labels)
             given = check_held_out(self, X_val, y_val, observations.shape)
             note_cells(observations)
             root = self._init_callback_context(max_subtasks=self.n_chains)
@@ -312,6 +313,8 @@ class PosteriorCompletion(
         looked_at = [rng.randint(size, size=_LOOKED_AT) for size in space.frame.sizes]
         r_hats = draws.disagreement(np.column_stack(looked_at))
         note(**held_out_facts(choice.verdict))
+        if self._inner().encode:  # it was fitted to the numbers of labels
+            vars(model).update(encode=True, categories_=self.categories_)
         noise = space.frame.offset.scale * np.sqrt(np.mean(draws.deviations**2))
         vars(self).update(
             estimator_=model,
@@ -349,7 +352,7 @@ class PosteriorCompletion(
 
 def _fit_inner(inner, observations, held_out, rng):
     """Return a fit of the estimator, with cells held out to stop on if it can."""
-    model, given = prepared(inner, observations.shape, rng), {}
+    model, given = reading_numbers(prepared(inner, observations.shape, rng)), {}
     if held_out is not None and getattr(model, "early_stopping", True) is not False:
         given = {"X_val": held_out.coords, "y_val": held_out.values}
     model.fit(observations.coords, observations.values, observations.weights, **given)

@@ -12,10 +12,11 @@ from sktf._cells.validation import check_cells, clip_bounds
 from sktf._docs import documented
 from sktf._models.base import BaseCompletion
 from sktf._models.export import dense_tensor
+from sktf._models.labeled import PredictsFrames
 
 
 @documented(BaseCompletion)
-class Predictive:
+class Predictive(PredictsFrames):
     """Predicts the mixture of draws, and of the descent beside them."""
 
     estimator_: BaseCompletion
@@ -31,7 +32,8 @@ class Predictive:
         Parameters
         ----------
         X : array-like of shape (n_cells, n_modes)
-            Whole-number indices; a row names one cell.
+            Whole-number indices, or labels where the estimator has ``encode=True``; a row names
+            one cell.
         return_std : bool or "mean", default=False
             Whether to return a standard deviation as well: True, that of a new value, noise
             included; "mean", that of the mean of new values, without.
@@ -40,16 +42,17 @@ class Predictive:
         -------
         y : ndarray of shape (n_cells,)
             The mean of the draws, weighted with the prediction of the descent. An index without
-            cells is drawn from the distribution of its mode; with ``handle_unknown="mean"`` of
-            the estimator so is one outside ``shape_``.
+            cells is drawn from the distribution of its mode; so is a new label, and with
+            ``handle_unknown="mean"`` of the estimator an index outside ``shape_``.
         y_std : ndarray of shape (n_cells,)
             The standard deviation, with ``return_std``.
 
         Raises
         ------
         ValueError
-            When an index is fractional, or, with ``handle_unknown="error"``, negative or outside
-            ``shape_``; when ``return_std`` is something else.
+            When an index is fractional, or, but for ``handle_unknown="mean"``, negative or outside
+            ``shape_``; when a label is blank, or, with "error", new; when ``return_std`` is
+            something else.
         """
         if not (isinstance(return_std, (bool, np.bool_)) or return_std == "mean"):
             raise ValueError(f'return_std={return_std!r}: expected a bool or "mean".')
@@ -66,7 +69,8 @@ class Predictive:
         Parameters
         ----------
         X : array-like of shape (n_cells, n_modes)
-            Whole-number indices; a row names one cell.
+            Whole-number indices, or labels where the estimator has ``encode=True``; a row names
+            one cell.
         quantiles : sequence of float
             Probabilities between 0 and 1.
 
@@ -93,7 +97,8 @@ class Predictive:
         Parameters
         ----------
         X : array-like of shape (n_cells, n_modes)
-            Whole-number indices; a row names one cell.
+            Whole-number indices, or labels where the estimator has ``encode=True``; a row names
+            one cell.
         n_samples : int, default=1
             Number of values for each.
         random_state : int, RandomState instance or None, default=0
@@ -138,7 +143,7 @@ class Predictive:
     def _checked(self, X):
         """Return the coordinates of cells, and which of them are inside ``shape_``."""
         check_is_fitted(self)
-        return check_cells(self, X, self.shape_, self.estimator_.handle_unknown)
+        return check_cells(self, X, self.shape_, self.estimator_.handle_unknown, 3)
 
     def _cells(self, coords, known=True):
         """Return the rows that cells read, and what the descent predicts where it counts."""

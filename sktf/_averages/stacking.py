@@ -3,6 +3,7 @@
 import numpy as np
 from scipy.optimize import nnls
 
+from sktf._averages.jobs import encodes
 from sktf._averages.posterior_choice import split
 from sktf._averages.predictive import Predictive
 from sktf._models.base import BaseCompletion
@@ -60,7 +61,6 @@ class Composition(BaseComposition):
                 )
         names, kinds = zip(*self.estimators, strict=True)
         self._validate_names(names)
-        self._check_estimators_are_instances(kinds)
         for name, kind in self.estimators:
             if not isinstance(kind, (BaseCompletion, Predictive, Composition)):
                 raise TypeError(
@@ -76,6 +76,14 @@ def shape_of(kinds):
             if value is not None and (name == "shape" or name.endswith("__shape")):
                 return value
     return None
+
+
+def labels_of(kinds):
+    """Return () where the columns of X are labels to all estimators, None where to none."""
+    found = {encodes(kind) for kind in kinds}
+    if len(found) > 1:
+        raise ValueError("estimators: set encode=True in all of them, or in none.")
+    return () if found.pop() else None
 
 
 def folds(observations, given, rng):

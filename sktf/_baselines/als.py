@@ -21,9 +21,10 @@ from sktf._baselines.tensorly import cells_cp_als
 from sktf._cells.frame import fit_frame
 from sktf._cells.identifiability import warn_empty_fibers, warn_of_cells
 from sktf._cells.record import current_record, note, note_cells, warn
-from sktf._cells.validation import check_clip, check_held_out, check_observations, check_readable
+from sktf._cells.validation import check_clip, check_held_out, check_readable
 from sktf._docs import documented
 from sktf._models.base import BaseCompletion
+from sktf._models.restoring import restoring_features
 from sktf._models.sklearn_types import checks_parameters
 
 # Ranks that are tried when none is told.
@@ -104,7 +105,7 @@ class CPALSCompletion(BaseCompletion):
         Number R of components. A sequence: the one with the least error on held-out cells. None:
         1, 2, 3, 4, 6, 8, 10, 15 and 20 in turn, until three in a row are no better or the factors
         would hold more numbers than there are distinct observed cells.
-    {shape}
+    {shape ... encode}
     solver : {"auto", "tensorly", "sparse"}, default="auto"
         "tensorly": ``tensorly.decomposition.parafac`` with a mask, which imputes the missing
         cells after each sweep; it holds ``2 R + 7`` dense tensors and weighs all cells alike:
@@ -131,7 +132,7 @@ class CPALSCompletion(BaseCompletion):
 
     Attributes
     ----------
-    {rank_ ... feature_names_in_}
+    {rank_ ... categories_}
     n_components_ : int
         Number R of components that was told or chosen.
     validation_scores_ : dict of ndarray or None
@@ -164,6 +165,7 @@ class CPALSCompletion(BaseCompletion):
     n_components: int | Sequence[int] | None = None
     _: KW_ONLY
     shape: Sequence[int] | None = None
+    encode: bool = False
     solver: str = "auto"
     n_init: int = 10
     offset: str | None = "auto"
@@ -171,7 +173,7 @@ class CPALSCompletion(BaseCompletion):
     max_iter: int = 300
     tol: float = 1e-5
     validation_fraction: float = 0.1
-    handle_unknown: str = "error"
+    handle_unknown: str = "auto"
     clip: str | Sequence[float] | None = None
     rank_tol: float = 0.1
     verbose: int = 0
@@ -190,42 +192,43 @@ class CPALSCompletion(BaseCompletion):
 
     @checks_parameters()
     def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None) -> Self:
-        observations = check_observations(self, X, y, sample_weight, self.shape)
-        note_cells(observations)
-        observations = distinct_cells(observations)
-        given = check_held_out(self, X_val, y_val, observations.shape)
-        check_clip(self.clip)
-        rng = check_random_state(self.random_state)
-        groups = self._mode_groups(len(observations.shape))
-        frame = fit_frame(observations, groups, self.offset, self.scale)
-        cells = frame.apply(observations)
-        warn_of_cells(observations, frame, 3)
-        ranks = self._ranks(cells)
-        solver = self._solver(cells, max(ranks))
-        if given is not None:
-            check_readable(frame, given)
-            given = frame.read(given).seen_by(frame)
-        training, held_out = self._hold_out(cells, given, ranks, rng)
-        settings = {"rng": rng, "max_iter": self.max_iter, "tol": self.tol}
-        runs = _Runs(partial(_SOLVERS[solver], **settings))
-        if held_out is not None:
-            note(n_held_out=len(held_out.values))
-        told = solver, held_out and ranks, observations.bounds()
-        try:
-            self._search(runs, ranks, training, held_out)
+        with restoring_features(self):
+            observations = self._read(X, y, sample_weight)
+            note_cells(observations)
+            observations = distinct_cells(observations)
+            given = check_held_out(self, X_val, y_val, observations.shape)
+            check_clip(self.clip)
+            rng = check_random_state(self.random_state)
+            groups = self._mode_groups(len(observations.shape))
+            frame = fit_frame(observations, groups, self.offset, self.scale)
+            cells = frame.apply(observations)
+            warn_of_cells(observations, frame, 3)
+            ranks = self._ranks(cells)
+            solver = self._solver(cells, max(ranks))
+            if given is not None:
+                check_readable(frame, given)
+                given = frame.read(given).seen_by(frame)
+            training, held_out = self._hold_out(cells, given, ranks, rng)
+            settings = {"rng": rng, "max_iter": self.max_iter, "tol": self.tol}
+            runs = _Runs(partial(_SOLVERS[solver], **settings))
+            if held_out is not None:
+                note(n_held_out=len(held_out.values))
+            told = solver, held_out and ranks, observations.bounds()
+            try:
+                self._search(runs, ranks, training, held_out)
+                if held_out is not None and given is None:
+                    runs.go_on(cells)
+            except KeyboardInterrupt:
+                if runs.best:
+                    note(ended="interrupted")
+                    self._set_fitted(frame, cells, runs, *told)
+                    self.converged_ = False
+                raise
+            self._set_fitted(frame, cells, runs, *told)
             if held_out is not None and given is None:
-                runs.go_on(cells)
-        except KeyboardInterrupt:
-            if runs.best:
-                note(ended="interrupted")
-                self._set_fitted(frame, cells, runs, *told)
-                self.converged_ = False
-            raise
-        self._set_fitted(frame, cells, runs, *told)
-        if held_out is not None and given is None:
-            warn_empty_fibers(observations, 3)
-        self._warn(observations)
-        return self
+                warn_empty_fibers(observations, 3)
+            self._warn(observations)
+            return self
 
     def _ranks(self, cells):
         if self.n_components is None:

@@ -15,9 +15,10 @@ from sktf._cells.frame import fit_frame
 from sktf._cells.identifiability import warn_of_cells
 from sktf._cells.record import current_record, note_cells, warn
 from sktf._cells.unfolding import matrix_groups
-from sktf._cells.validation import check_clip, check_held_out, check_observations
+from sktf._cells.validation import check_clip, check_held_out
 from sktf._docs import documented
 from sktf._models.base import BaseCompletion
+from sktf._models.restoring import restoring_features
 from sktf._models.sklearn_types import checks_parameters
 from sktf._objective.components import entropy_rank, sum_of_products
 
@@ -42,7 +43,7 @@ class NuclearNormCompletion(BaseCompletion):
     ----------
     row_modes : tuple of int, default=(0,)
         The modes that index rows; the others index columns.
-    {shape}
+    {shape ... encode}
     epsilon : float, default=1e-3
         Largest deviation from an observed value, relative to the RMS of them all, as in [1]_.
     max_iter : int, default=5000
@@ -60,7 +61,7 @@ class NuclearNormCompletion(BaseCompletion):
         Their sum.
     effective_rank_ : float
         Exponential of the entropy of the normalized singular values.
-    {rank_ ... feature_names_in_}
+    {rank_ ... categories_}
     n_iter_ : int
         Iterations of the solver.
     loss_ : float
@@ -95,16 +96,18 @@ class NuclearNormCompletion(BaseCompletion):
     row_modes: Sequence[int] = (0,)
     _: KW_ONLY
     shape: Sequence[int] | None = None
+    encode: bool = False
     epsilon: float = 1e-3
     max_iter: int = 5000
     tol: float = 1e-5
-    handle_unknown: str = "error"
+    handle_unknown: str = "auto"
     clip: str | Sequence[float] | None = None
     rank_tol: float = 0.1
 
     _parameter_constraints = {
         "row_modes": ["array-like"],
         "shape": ["array-like", None],
+        "encode": BaseCompletion._parameter_constraints["encode"],
         "epsilon": [Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="neither")],
@@ -118,19 +121,20 @@ class NuclearNormCompletion(BaseCompletion):
 
     @checks_parameters()
     def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None) -> Self:
-        observations = check_observations(self, X, y, sample_weight, self.shape)
-        note_cells(observations)
-        observations = distinct_cells(observations)
-        check_held_out(self, X_val, y_val, observations.shape)
-        observations = observations._replace(weights=np.ones(len(observations.values)))
-        groups = self._mode_groups(len(observations.shape))
-        frame = fit_frame(observations, groups, offset=None, scale=True)
-        cells = frame.apply(observations)
-        warn_of_cells(observations, frame, 3)
-        check_clip(self.clip)
-        matrix, n_iter, converged = self._solve(cells)
-        self._set_fitted(frame, cells, matrix, n_iter, converged, observations.bounds())
-        return self
+        with restoring_features(self):
+            observations = self._read(X, y, sample_weight)
+            note_cells(observations)
+            observations = distinct_cells(observations)
+            check_held_out(self, X_val, y_val, observations.shape)
+            observations = observations._replace(weights=np.ones(len(observations.values)))
+            groups = self._mode_groups(len(observations.shape))
+            frame = fit_frame(observations, groups, offset=None, scale=True)
+            cells = frame.apply(observations)
+            warn_of_cells(observations, frame, 3)
+            check_clip(self.clip)
+            matrix, n_iter, converged = self._solve(cells)
+            self._set_fitted(frame, cells, matrix, n_iter, converged, observations.bounds())
+            return self
 
     def _components(self, factors, frame, counts):
         attributes = super()._components(factors, frame, counts)

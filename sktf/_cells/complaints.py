@@ -35,14 +35,29 @@ def explained(explain, *tables):
 
 def about_rows(error, source, X, *y):
     """Return what to raise about rows of indices named ``source``, and their values if given."""
-    named = [(source, X), *((source.replace("X", "y"), values) for values in y)]
+    targets = _targets(source, y)
     return (
-        _first(_not_loaded(error, *table) for table in named)
+        _first(_not_loaded(error, *table) for table in [(source, X), *targets])
         or _not_rows(error, X, *y)
-        or _first(_not_finite(error, *table) for table in named)
+        or _first(_not_finite(error, *table) for table in [(source, X), *targets])
         or _labels(error, source, X)
-        or _first(_no_values(error, *table) for table in named[1:])
+        or _first(_no_values(error, *table) for table in targets)
     )
+
+
+def about_labels(error, source, X, *y):
+    """Return what to raise about rows of labels, and their values if given."""
+    targets = _targets(source, y)
+    return (
+        _first(_not_loaded(error, *table) for table in [(source, X), *targets])
+        or _not_rows(error, X, *y)
+        or _first(_not_finite(error, *table) for table in targets)
+        or _first(_no_values(error, *table) for table in targets)
+    )
+
+
+def _targets(source, y):
+    return [(source.replace("X", "y"), values) for values in y]
 
 
 def about_array(error, array):
@@ -53,7 +68,7 @@ def about_array(error, array):
             f"Column {mode if name is None else repr(name)} of array holds no numbers ({error}). "
             "Leave labels out, or make them the index of the table, as set_index of pandas does.",
         )
-        for mode, (name, column) in enumerate(_columns(array))
+        for mode, (name, column) in enumerate(columns_of(array))
         if np.asarray(column).dtype.kind in "OUS" and not _holds_numbers(column)
     )
 
@@ -68,14 +83,15 @@ def as_floats(array):
     return array.astype(np.float64, copy=False)
 
 
-def _is_blank(value):
+def is_blank(value):
+    """Whether a value is None, NaN, NaT or NA of pandas."""
     try:
         return value is None or bool(value != value)
     except TypeError:  # NA of pandas is neither equal to itself nor unequal
         return True
 
 
-_BLANK = np.frompyfunc(_is_blank, 1, 1)
+_BLANK = np.frompyfunc(is_blank, 1, 1)
 
 
 def _first(found):
@@ -118,26 +134,27 @@ def _not_finite(error, name, table):
     )
     if name.startswith("y"):
         lacks, why = "no value", "Cells without a value are missing: leave those rows out."
-    for mode, (column_name, column) in enumerate(_columns(table)):
+    for mode, (column_name, column) in enumerate(columns_of(table)):
         values = as_floats(column) if _holds_numbers(column) else np.zeros(1)
         if not np.isfinite(values).all():
             row = int(np.argmin(np.isfinite(values)))
             kind, has = ("NaN", lacks) if np.isnan(values[row]) else ("infinity", values[row])
-            at = "" if name.startswith("y") else f" in {_place(mode, column_name)}"
+            at = "" if name.startswith("y") else f" in {place_of(mode, column_name)}"
             return ValueError(f"Input {name} contains {kind}: row {row} has {has}{at}. {why}")
     return None
 
 
 def _labels(error, source, X):
     """Name the first column of X that holds no numbers."""
-    for mode, (name, column) in enumerate(_columns(X)):
+    for mode, (name, column) in enumerate(columns_of(X)):
         # Complex numbers have an error of their own.
         if not np.iscomplexobj(column) and not _holds_numbers(column):
-            place = _place(mode, name)
+            place = place_of(mode, name)
             return _like(
                 error,
-                f"{place[0].upper()}{place[1:]} of {source} holds no whole-number indices. Encode "
-                f"labels and dates first, e.g. with OrdinalEncoder. ({error})",
+                f"{place[0].upper()}{place[1:]} of {source} holds no whole-number indices. An "
+                "estimator reads labels and dates with encode=True; or encode them first, e.g. "
+                f"with OrdinalEncoder. ({error})",
             )
     return None
 
@@ -149,11 +166,12 @@ def _no_values(error, name, values):
     return _like(error, f"{name} holds no numbers, of which each row needs one. ({error})")
 
 
-def _place(mode, name):
+def place_of(mode, name):
+    """Return what a message calls a column."""
     return f"mode {mode}" if name is None else f"column {name!r} (mode {mode})"
 
 
-def _columns(table):
+def columns_of(table):
     """Return (name, column) for each column of a table; the columns of an array have no name."""
     names = getattr(table, "column_names", getattr(table, "columns", None))
     if hasattr(table, "iloc") and names is not None:  # names may occur twice

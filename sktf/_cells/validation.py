@@ -1,14 +1,14 @@
 """The only module that reads a user's X and y: arrays in, trusted coordinates out."""
 
 from math import prod
-from typing import NamedTuple
 
 import numpy as np
 from sklearn.utils import check_array, check_X_y
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import _check_sample_weight, _num_samples, validate_data
 
-from sktf._cells.complaints import about_rows, explained
-from sktf._cells.sorting import count_distinct, count_each
+from sktf._cells.complaints import about_labels, about_rows, explained
+from sktf._cells.labels import LabelTable
+from sktf._cells.observations import Observations
 
 MAX_ROWS = 2**27
 # Largest dense array that is made of entries, in cells.
@@ -17,48 +17,20 @@ MAX_DENSE = 2**30
 MAX_VALUE = 1e303
 
 
-class Observations(NamedTuple):
-    """Observed cells of a tensor.
+def check_observations(estimator, X, y, sample_weight, shape, categories=None):
+    """Turn the training input of ``fit`` into ``Observations``.
 
-    ``coords`` (n_observed, n_modes) int32, ``values`` and ``weights`` (n_observed,) float64,
-    ``shape`` the mode sizes.
+    ``categories`` are given where X holds labels: those known of each mode, or () for those of X.
+    They become ``categories_`` of the estimator.
     """
-
-    coords: np.ndarray
-    values: np.ndarray
-    weights: np.ndarray
-    shape: tuple
-
-    def seen_by(self, frame):
-        """Return the observations as the factorization of a frame reads them."""
-        return frame.apply(self)
-
-    def bounds(self):
-        """Return the least and the largest value."""
-        return float(self.values.min()), float(self.values.max())
-
-    def n_distinct(self):
-        """Return how many distinct cells there are."""
-        return count_distinct(self.coords, self.shape)
-
-    def row_counts(self, sizes):
-        """Return for each side of these sizes how many observations read each of its rows."""
-        return [count_each(*pair) for pair in zip(self.coords.T, sizes, strict=True)]
-
-    def take(self, rows):
-        """Return the observations ``rows``."""
-        coords, weights = self.coords[rows], self.weights
-        # Equal weights are one number, seen as many times as there are cells.
-        alike = weights.strides == (0,)
-        weights = np.broadcast_to(weights[:1], len(coords)) if alike else weights[rows]
-        return Observations(coords, self.values[rows], weights, self.shape)
-
-
-def check_observations(estimator, X, y, sample_weight, shape):
-    """Turn the training input of ``fit`` into ``Observations``."""
-    X, y = _read(estimator, X, y)
-    coords = _check_coordinates(estimator, X)
-    weights = _check_weights(sample_weight, X)
+    if categories is None:
+        X, y = _read(estimator, X, y)
+        coords, weights = _check_coordinates(estimator, X), _check_weights(sample_weight, X)
+        vars(estimator).pop("categories_", None)
+    else:
+        coords, y, weights, known = _check_labels(estimator, X, y, sample_weight, categories)
+        shape = _check_label_shape(shape, coords, known)
+        estimator.categories_ = known
     present = weights > 0
     # A row of weight zero is absent: its indices are neither read nor complained about.
     if not present.all():
@@ -69,13 +41,58 @@ def check_observations(estimator, X, y, sample_weight, shape):
     return Observations(coords, y, weights, shape)
 
 
+def _check_labels(estimator, X, y, sample_weight, categories):
+    """Return the coordinates of labels, y, the weights, and the labels of each mode."""
+    refuse_masked(X, "X")
+    with explained(about_labels, "X", X, y):
+        weights = _check_weights(sample_weight, X)
+        table = LabelTable.read(X, "X", weights > 0)
+    numbers = table.among(categories) if len(categories) else table.numbers
+    numbers[weights == 0] = 0
+    X, y = _read(estimator, X, y, numbers=numbers)
+    table.refuse_new(
+        numbers, "Keep to the labels of the fit to go on from, or set warm_start=False."
+    )
+    return _check_coordinates(estimator, X), y, weights, list(categories) or table.labels
+
+
+def _check_label_shape(shape, coords, categories):
+    """Return how many labels each mode has, at most as many as a ``shape`` of the user."""
+    sizes = tuple(map(len, categories))
+    for mode, size in enumerate(sizes if shape is None else _check_shape(shape, coords)):
+        if size < sizes[mode]:
+            raise ValueError(
+                f"shape={shape!r}: mode {mode} has size {size}, but {sizes[mode]} labels; with "
+                "encode=True leave shape at None."
+            )
+    return sizes
+
+
+def _looked_up(estimator, X, *y, source="X"):
+    """Return the labels of X and their numbers, -1 where new; None where fit has read indices."""
+    categories = getattr(estimator, "categories_", None)
+    if categories is None:
+        return None, None
+    table = _read_labels(X, *y, source=source)
+    return table, table.among(categories)
+
+
+def _read_labels(X, *y, source="X"):
+    refuse_masked(X, source)
+    with explained(about_labels, source, X, *y):
+        return LabelTable.read(X, source)
+
+
 def check_held_out(estimator, X_val, y_val, shape):
     """Turn ``X_val`` and ``y_val`` into ``Observations`` of a tensor of ``shape``, or None."""
     if X_val is None and y_val is None:
         return None
     if X_val is None or y_val is None:
         raise ValueError("X_val and y_val belong together: give both or neither.")
-    X, y = _read(estimator, X_val, y_val, "X_val", reset=False)
+    labels, numbers = _looked_up(estimator, X_val, y_val, source="X_val")
+    X, y = _read(estimator, X_val, y_val, "X_val", reset=False, numbers=numbers)
+    if labels is not None:
+        labels.refuse_new(numbers, "Leave those rows out.")
     coords = _check_coordinates(estimator, X, "X_val")
     _check_range(coords, shape, "X_val")
     return Observations(coords, y, np.ones(len(y)), shape)
@@ -87,21 +104,38 @@ def check_readable(frame, held_out):
         raise ValueError("No cell of X_val has indices that all have cells in X.")
 
 
-def check_cells(estimator, X, shape, handle_unknown):
-    """Turn the X of ``predict`` into coordinates and a mask of the indices inside ``shape``.
+def check_cells(estimator, X, shape, handle_unknown, stacklevel=2):
+    """Turn the X of ``predict`` into coordinates and a mask of what is inside ``shape``.
 
-    The mask has the shape of the coordinates; an index outside is replaced by 0, also a negative
-    one where ``handle_unknown`` is "mean".
+    The mask has the shape of the coordinates; what is outside, an index or a label that fit has
+    not seen, is replaced by 0, also a negative index where ``handle_unknown`` is "mean".
+    ``stacklevel`` is that of the caller of predict, seen from here.
     """
-    X = _read_table(estimator, X, reset=False)
-    negative = np.zeros(X.shape, bool)
-    if handle_unknown == "mean" and X.dtype.kind in "if":
-        negative = X < 0  # what OrdinalEncoder(unknown_value=-1) makes of a new label
-    coords = _check_coordinates(estimator, np.where(negative, 0, X))
-    if handle_unknown == "error":
+    labels, numbers = _looked_up(estimator, X)
+    X = _read_table(estimator, X, reset=False, numbers=numbers)
+    outside = np.zeros(X.shape, bool)
+    if labels is not None:
+        outside = X < 0
+        _answer_new(labels, numbers, handle_unknown, stacklevel + 1)
+    elif handle_unknown == "mean" and X.dtype.kind in "if":
+        outside = X < 0  # what OrdinalEncoder(unknown_value=-1) makes of a new label
+    coords = _check_coordinates(estimator, np.where(outside, 0, X))
+    if handle_unknown != "mean":
         _check_range(coords, shape)
-    known = (coords < np.asarray(shape)) & ~negative
+    known = (coords < np.asarray(shape)) & ~outside
     return np.where(known, coords, 0), known
+
+
+def _answer_new(labels, numbers, handle_unknown, stacklevel):
+    """Raise or warn where labels are new, as ``handle_unknown`` says."""
+    if handle_unknown == "error":
+        labels.refuse_new(
+            numbers,
+            "Leave those rows out, learn rows for new labels with extend, or set "
+            "handle_unknown='mean'.",
+        )
+    if handle_unknown == "auto":
+        labels.warn_new(numbers, stacklevel + 1)
 
 
 def check_clip(clip):
@@ -134,24 +168,34 @@ def check_mode(estimator, mode, order):
 
 
 def check_extension(estimator, X, y, mode, shape, had):
-    """Turn the input of ``extend`` into coordinates, values and the size of ``mode`` after it.
+    """Turn the input of ``extend`` into coordinates, values, the size of ``mode`` after it.
 
-    ``had`` are the indices of the mode that have cells.
+    ``had`` are the indices of the mode that have cells. Last comes what becomes of
+    ``categories_``, where X holds labels.
     """
-    X, y = _read(estimator, X, y, reset=False)
+    categories, numbers, names = getattr(estimator, "categories_", None), None, None
+    if categories is not None:
+        names = _read_labels(X, y)
+        validate_data(estimator, X, reset=False, skip_check_array=True)
+        categories = names.grown(categories, mode)
+        numbers = names.among(categories)
+    X, y = _read(estimator, X, y, reset=False, numbers=numbers)
+    if names is not None:
+        names.refuse_new(numbers, "Only labels of the mode that is extended may be new.")
     coords = _check_coordinates(estimator, X)
     old = np.isin(coords[:, mode], had)
     if old.any():
         row = int(np.argmax(old))
+        what = f"index {coords[row, mode]} in mode {mode}"
         raise ValueError(
-            f"Row {row} of X has index {coords[row, mode]} in mode {mode}, which had cells in "
+            f"Row {row} of X has {names.name(row, mode) if names else what}, which had cells in "
             "fit already; extend takes indices that have none."
         )
     size = max(shape[mode], int(coords[:, mode].max()) + 1)
     sizes = (*shape[:mode], size, *shape[mode + 1 :])
     _check_sizes(sizes)
     _check_range(coords, sizes)
-    return coords, y, size
+    return coords, y, size, {} if categories is None else {"categories_": categories}
 
 
 def _is_int(number):
@@ -186,10 +230,15 @@ def _read(caller, X, y, source="X", **options):
     return X, y
 
 
-def _read_table(caller, X, *y, source="X", **options):
-    """Return a user's X, or X and y; errors name row or column, and the remedy."""
+def _read_table(caller, X, *y, source="X", numbers=None, **options):
+    """Return a user's X, or X and y; errors name row or column, and the remedy.
+
+    In the place of an X of labels, ``numbers`` are returned, once it is checked.
+    """
     refuse_masked(X, source)
-    with explained(about_rows, source, X, *y):
+    with explained(about_rows if numbers is None else about_labels, source, X, *y):
+        if numbers is not None:
+            return _validated_numbers(caller, X, numbers, *y, **options)
         read = _validated(caller, X, *y, **options)
         dtype = read[0].dtype if y else read.dtype
         if dtype.kind not in "biuf":
@@ -206,6 +255,13 @@ def _validated(caller, X, *y, **options):
         return validate_data(caller, X, *y, **options)
     read = check_X_y if y else check_array
     return read(X, *y, estimator=caller, ensure_min_samples=0, **options)
+
+
+def _validated_numbers(caller, X, numbers, *y, reset=True, **options):
+    """Return the numbers of labels, or numbers and y, where X has the columns of the estimator."""
+    validate_data(caller, X, *y, reset=reset, skip_check_array=True)
+    read = check_X_y if y else check_array
+    return read(numbers, *y, estimator=caller, **options)
 
 
 def refuse_masked(array, name):
@@ -262,7 +318,7 @@ def _check_weights(sample_weight, X):
     """Return float64 weights, some of them positive."""
     refuse_masked(sample_weight, "sample_weight")
     if sample_weight is None:
-        return np.broadcast_to(1.0, X.shape[0])
+        return np.broadcast_to(1.0, _num_samples(X))
     weights = _check_sample_weight(
         sample_weight, X, dtype=np.float64, ensure_non_negative=True, copy=True
     )

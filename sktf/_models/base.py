@@ -24,6 +24,7 @@ from sktf._cells.validation import (
 from sktf._models.export import cp_tensor, dense_tensor, offset_components
 from sktf._models.extension import solve_rows, with_terms
 from sktf._models.honesty import warn_far_predictions, warn_wild_predictions
+from sktf._models.labeled import LabeledFactors
 from sktf._models.pickles import VersionedPickle
 from sktf._models.rows import variance_of_rows, with_mean_row
 from sktf._models.sklearn_types import RegressorMixin
@@ -34,14 +35,19 @@ from sktf._objective import components
 _CHUNK = 2**22
 
 
-class BaseCompletion(VersionedPickle, RegressorMixin, Summarized, ABC):
+class BaseCompletion(LabeledFactors, VersionedPickle, RegressorMixin, Summarized, ABC):
     """A tensor completed by components: offset plus ``sum_r prod_n factors_[n][i_n, r]``.
 
     Parameters
     ----------
     shape : sequence of int, default=None
         Mode sizes. None: largest index plus one of this call, which breaks in cross-validation
-        on the fold that lacks the largest index; give it there.
+        on the fold that lacks the largest index; give it there. With ``encode`` None suffices: the
+        sizes are the numbers of labels, none larger than in ``shape``.
+    encode : bool, default=False
+        Whether the columns of X hold labels: strings, numbers with gaps, dates, booleans or
+        categories of pandas. ``fit`` numbers each mode's in sorted order, categories in their own,
+        also those without cells.
     offset : {"auto", "mean", "additive"} or None, default="auto"
         What is taken off the values first: nothing (None), their mean, or the mean plus one term
         per index of each mode (ridge regression). "auto": the mean where it exceeds ten standard
@@ -50,9 +56,10 @@ class BaseCompletion(VersionedPickle, RegressorMixin, Summarized, ABC):
         and takes the mean in place of components that predict no better.
     scale : bool, default=True
         Divide what is left by its RMS.
-    handle_unknown : {"error", "mean"}, default="error"
-        What ``predict`` does with an index outside ``shape_``: raise, or predict what the indices
-        of its mode that have cells predict on average.
+    handle_unknown : {"auto", "error", "mean"}, default="auto"
+        What ``predict`` does with an index outside ``shape_``, or a label that ``fit`` has not
+        seen. "error": raise. "mean": predict what the indices of its mode that have cells predict
+        on average. "auto": raise for an index; for a label "mean", with a `CompletionWarning`.
     clip : {"range"} or (float, float), default=None
         Bounds of what is predicted: "range" those of y in fit, or the least and the largest value.
     rank_tol : float, default=0.1
@@ -83,6 +90,8 @@ class BaseCompletion(VersionedPickle, RegressorMixin, Summarized, ABC):
         Number of modes.
     feature_names_in_ : ndarray of shape (n_modes,)
         Column names of X, where it had some.
+    categories_ : list of ndarray
+        With ``encode``, the labels of each mode, in the order of ``shape_`` and ``factors_``.
     """
 
     rank_: int
@@ -95,9 +104,10 @@ class BaseCompletion(VersionedPickle, RegressorMixin, Summarized, ABC):
 
     _parameter_constraints: dict = {
         "shape": ["array-like", None],
+        "encode": ["boolean"],
         "offset": [StrOptions({"auto", "mean", "additive"}), None],
         "scale": ["boolean"],
-        "handle_unknown": [StrOptions({"error", "mean"})],
+        "handle_unknown": [StrOptions({"auto", "error", "mean"})],
         "clip": [StrOptions({"range"}), "array-like", None],
         "rank_tol": [Interval(Real, 0, 1, closed="left")],
         "random_state": ["random_state"],
@@ -110,7 +120,8 @@ class BaseCompletion(VersionedPickle, RegressorMixin, Summarized, ABC):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.categorical = True
-        tags.input_tags.positive_only = True
+        tags.input_tags.string = self.encode
+        tags.input_tags.positive_only = not self.encode
         return tags
 
     def __dask_tokenize__(self):
@@ -130,7 +141,8 @@ class BaseCompletion(VersionedPickle, RegressorMixin, Summarized, ABC):
         Parameters
         ----------
         X : array-like of shape (n_observed, n_modes)
-            Whole-number indices; a row names one cell. Cells absent from X are missing.
+            Whole-number indices, or labels with ``encode``; a row names one cell. Cells absent from
+            X are missing.
         y : array-like of shape (n_observed,)
             Their values. A cell may occur in several rows.
         sample_weight : array-like of shape (n_observed,), default=None
@@ -149,10 +161,11 @@ class BaseCompletion(VersionedPickle, RegressorMixin, Summarized, ABC):
             On Ctrl-C. The model keeps the best state it has reached, ``converged_`` is False; where
             it has reached none, it is as before.
         ValueError
-            When an index is negative, fractional or outside ``shape``, when y is not finite, when
-            a parameter does not fit the data, or when a descent diverges.
+            When an index is negative, fractional or outside ``shape``, or a label blank, when y is
+            not finite, when a parameter does not fit the data, or when a descent diverges.
         TypeError or ValueError
-            When a column of X holds labels or dates.
+            When a column of X holds labels or dates without ``encode``, or with it labels that do
+            not compare, such as strings and numbers.
         """
 
     def _mode_groups(self, order):
@@ -224,21 +237,21 @@ class BaseCompletion(VersionedPickle, RegressorMixin, Summarized, ABC):
         Parameters
         ----------
         X : array-like of shape (n_cells, n_modes)
-            Whole-number indices; a row names one cell.
+            Whole-number indices, or labels with ``encode``; a row names one cell.
 
         Returns
         -------
         y : ndarray of shape (n_cells,)
             The offset plus ``sum_r prod_n factors_[n][i_n, r]``. An index of ``shape_`` without
             cells has the mean row of its mode, so that a cell gets what the other indices predict
-            on average; with ``handle_unknown="mean"`` so has an index outside ``shape_``, or the
-            -1 that ``OrdinalEncoder(unknown_value=-1)`` gives.
+            on average; so has a new label, and with ``handle_unknown="mean"`` an index outside
+            ``shape_``, or the -1 that ``OrdinalEncoder(unknown_value=-1)`` gives.
 
         Raises
         ------
         ValueError
-            When an index is fractional, or, with ``handle_unknown="error"``, negative or outside
-            ``shape_``.
+            When an index is fractional, or, but for ``handle_unknown="mean"``, negative or outside
+            ``shape_``; when a label is blank, or, with ``handle_unknown="error"``, new.
         """
         check_is_fitted(self)
         return self._at(*check_cells(self, X, self.shape_, self.handle_unknown))
@@ -324,7 +337,7 @@ class BaseCompletion(VersionedPickle, RegressorMixin, Summarized, ABC):
         ----------
         X : array-like of shape (n_observed, n_modes)
             Cells whose index in ``mode`` is new: outside ``shape_``, or inside without cells in
-            ``fit``.
+            ``fit``. Labels not in ``categories_`` get the numbers after these, in order.
         y : array-like of shape (n_observed,)
             Their values.
         mode : int or str
@@ -333,13 +346,14 @@ class BaseCompletion(VersionedPickle, RegressorMixin, Summarized, ABC):
         Returns
         -------
         self : object
-            The estimator, with ``factors_`` and, where an index is outside, ``shape_`` grown.
+            The estimator, with ``factors_`` and, where an index is outside, ``shape_`` and
+            ``categories_`` grown.
 
         Raises
         ------
         ValueError
-            When an index of ``mode`` had cells before, another index is outside ``shape_``, or
-            the model reads ``mode`` together with other modes.
+            When an index of ``mode`` had cells before, another index is outside ``shape_`` or
+            another label new, or the model reads ``mode`` together with other modes.
         """
         check_is_fitted(self)
         frame, mode = self._frame(), check_mode(self, mode, len(self.shape_))
@@ -348,7 +362,7 @@ class BaseCompletion(VersionedPickle, RegressorMixin, Summarized, ABC):
         side = frame.groups.index((mode,))
         had = np.flatnonzero(self._counts[side])
         had = had if self._stored[side] is None else self._stored[side][had]
-        coords, values, size = check_extension(self, X, y, mode, self.shape_, had)
+        coords, values, size, named = check_extension(self, X, y, mode, self.shape_, had)
         new, which = np.unique(coords[:, mode], return_inverse=True)
         told = coords, values, which, self._error
         rows, terms = solve_rows(self._rows, self._counts, frame, mode, *told)
@@ -365,7 +379,7 @@ class BaseCompletion(VersionedPickle, RegressorMixin, Summarized, ABC):
         offset = with_terms(frame.offset, mode, new, terms, size)
         frame = frame._replace(shape=tuple(shape), stored=stored, offset=offset)
         record = with_extension(getattr(self, "_record", {}), coords, frame.shape, mode)
-        vars(self).update(self._components(factors, frame, counts), _record=record)
+        vars(self).update(self._components(factors, frame, counts), _record=record, **named)
         vars(self).pop("_theta", None)  # it does not describe the grown model
         return self
 

@@ -16,7 +16,6 @@ from sktf._cells.sorting import cell_numbers, drawn_cells
 from sktf._cells.validation import (
     check_clip,
     check_held_out,
-    check_observations,
     check_readable,
 )
 from sktf._descent.recording import to_frame
@@ -95,7 +94,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         with restoring_features(self):
             check_device(self.device)
             check_clip(self.clip)
-            observations = check_observations(self, X, y, sample_weight, self.shape)
+            observations = self._read(X, y, sample_weight)
             rng = check_random_state(self.random_state)
             frame = self._kept_to_read(observations) or self._new_frame(observations)
             given = self._given_held_out(X_val, y_val, frame)
@@ -178,14 +177,15 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         >>> model.rank_
         1
         """
-        measurements = check_measurements(self, A, y, sample_weight)
-        note(n_measurements=len(measurements.values))
-        groups = self._mode_groups(measurements.arrays.ndim - 1)
-        frame = fit_sensing_frame(measurements, groups, self.scale)
-        frame = self._kept(frame.shape, lambda kept: kept.sizes == frame.sizes) or frame
-        told = {"seen": measurements.bounds(), "data": {}}
-        fitting = Fitting(self, frame, measurements, None, **told, make=SensingObjective)
-        return self._set_fitted(*self._descend(fitting, check_random_state(self.random_state)))
+        with restoring_features(self):
+            measurements = check_measurements(self, A, y, sample_weight)
+            note(n_measurements=len(measurements.values))
+            groups = self._mode_groups(measurements.arrays.ndim - 1)
+            frame = fit_sensing_frame(measurements, groups, self.scale)
+            frame = self._kept(frame.shape, lambda kept: kept.sizes == frame.sizes) or frame
+            told = {"seen": measurements.bounds(), "data": {}}
+            fitting = Fitting(self, frame, measurements, None, **told, make=SensingObjective)
+            return self._set_fitted(*self._descend(fitting, check_random_state(self.random_state)))
 
     def trace_frame(self):
         """Return ``trace_`` as a table.
@@ -278,6 +278,9 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
                 "indices with extend."
             )
         return kept
+
+    def _known_labels(self):
+        return vars(self).get("categories_", ()) if self._goes_on() else ()
 
     def _goes_on(self):
         # A fit that had nothing left to descend on has no scale to keep.

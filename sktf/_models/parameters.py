@@ -116,7 +116,7 @@ class DescentParameters(BaseCompletion):
 
     Attributes
     ----------
-    {rank_ ... feature_names_in_}
+    {rank_ ... categories_}
     n_iter_ : int
         Iterations of the start that was kept, over all stages; where components grow, each time
         that a model is polished counts as one, and each sweep over all cells.
@@ -140,9 +140,10 @@ class DescentParameters(BaseCompletion):
     """
 
     shape: Sequence[int] | None = None
+    encode: bool = False
     offset: str | None = "auto"
     scale: bool = True
-    handle_unknown: str = "error"
+    handle_unknown: str = "auto"
     clip: str | Sequence[float] | None = None
     rank_tol: float = 0.1
     n_init: int | str = "auto"

@@ -2,7 +2,7 @@
 
 from contextlib import contextmanager
 
-_NAMES = "n_features_in_", "feature_names_in_"
+_NAMES = "n_features_in_", "feature_names_in_", "categories_"
 
 
 @contextmanager

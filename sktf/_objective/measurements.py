@@ -8,8 +8,9 @@ import numpy as np
 from sklearn.utils import check_array
 
 from sktf._cells.frame import Frame
+from sktf._cells.observations import Observations
 from sktf._cells.offset import fit_offset
-from sktf._cells.validation import Observations, check_observations, check_size, refuse_masked
+from sktf._cells.validation import check_observations, check_size, refuse_masked
 from sktf._objective.cpu import FusedObjective
 from sktf._objective.objective import Objective
 
@@ -58,6 +59,8 @@ def check_measurements(estimator, A, y, sample_weight):
     """Turn the input of ``fit_measurements`` into ``Measurements``."""
     if estimator.offset in ("mean", "additive"):
         raise ValueError(f"offset={estimator.offset!r}: fit_measurements needs offset=None.")
+    if estimator.encode:
+        raise ValueError("encode=True: A measures tensors without labels; set encode=False.")
     if str(estimator.device) != "cpu":
         raise ValueError(f"device={str(estimator.device)!r}: fit_measurements needs device='cpu'.")
     refuse_masked(A, "A")

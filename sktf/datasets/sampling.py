@@ -3,8 +3,10 @@
 from numbers import Integral
 
 import numpy as np
-from sklearn.utils import check_random_state
+from sklearn.preprocessing import OrdinalEncoder
+from sklearn.utils import _safe_indexing, check_random_state
 
+from sktf._cells.complaints import about_rows, explained
 from sktf._cells.sorting import row_numbers
 from sktf._cells.validation import check_rows
 from sktf.datasets.entries import entries_from_dense
@@ -47,6 +49,25 @@ def entry_groups(X, *, pattern="cells", mode=None, block_shape=None):
     sides = _sides(X.shape[1], pattern, mode, block_shape)
     apart = [m for m, side in enumerate(sides) if side is not None]
     return row_numbers(X[:, apart] // [sides[m] for m in apart])
+
+
+def number_rows(caller, X):
+    """Return X as whole numbers, and whether it holds labels.
+
+    Labels get the numbers that ``OrdinalEncoder`` gives them; columns of whole numbers keep theirs.
+    """
+    table = np.asarray(X)
+    if table.dtype.kind in "iu":
+        return check_rows(caller, table), False
+    with explained(about_rows, "X", X):
+        numbers = OrdinalEncoder().fit_transform(X)  # NaN where a label is missing
+    whole = []
+    for mode, column in enumerate(table.T):
+        column = np.array(column.tolist())  # in its own type, not that of a mixed table
+        whole.append(column.dtype.kind in "iuf" and np.array_equal(column, np.trunc(column)))
+        if whole[-1]:
+            numbers[:, mode] = column
+    return check_rows(caller, numbers), not all(whole)
 
 
 def _sides(n_modes, pattern, mode, block_shape):
@@ -134,7 +155,7 @@ def split_entries(
     Parameters
     ----------
     X, y : array-like of shape (n_observed, n_modes) and (n_observed,)
-        Indices of the observed cells, and their values; what `fit` takes.
+        Indices of the observed cells, or labels, and their values; what `fit` takes.
     test_size : int or float, default=0.25
         Number or, as a float, share of the rows to hold out; the last group may exceed it.
     pattern, mode, block_shape
@@ -145,6 +166,7 @@ def split_entries(
     -------
     X_train, X_test, y_train, y_test : ndarray
         Rows of X and y, in random order; arrays of int64 and float64 also where tables came in.
+        Of labels, X_train and X_test are what X is, such as a table.
 
     Examples
     --------
@@ -154,12 +176,14 @@ def split_entries(
     >>> [len(part) for part in parts]
     [2400, 2400, 2400, 2400]
     """
-    X, y = check_rows("split_entries", X, y)
-    groups = entry_groups(X, pattern=pattern, mode=mode, block_shape=block_shape)
+    numbers, labeled = number_rows("split_entries", X)
+    numbers, y = check_rows("split_entries", numbers, y)
+    groups = entry_groups(numbers, pattern=pattern, mode=mode, block_shape=block_shape)
     test, train = _draw(groups, test_size, "test_size", check_random_state(random_state))
     if len(train) == 0:
         raise ValueError(
             f"test_size is {test_size!r}: all {groups.max() + 1} group(s) are held out and none is "
             "left to train on. Lower test_size, or choose smaller groups."
         )
-    return X[train], X[test], y[train], y[test]
+    X_train, X_test = (_safe_indexing(X if labeled else numbers, part) for part in (train, test))
+    return X_train, X_test, y[train], y[test]

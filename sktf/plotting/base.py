@@ -7,6 +7,8 @@ import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import check_is_fitted
 
+from sktf._cells.labels import text_of
+
 BLUE, ORANGE, INK, GRAY = "#0072B2", "#D55E00", "#333333", "#BDBDBD"
 # How true values and the rank found are marked.
 DASHED = {"color": INK, "linewidth": 1.0, "linestyle": (0, (4, 3))}
@@ -66,13 +68,26 @@ def make_axes(ax, grid, figsize, **options):
     return axes.reshape(grid), axes.flat[0].figure
 
 
-def nameless(estimator):
-    """Return a shallow copy that predicts from arrays, also if fitted on a DataFrame."""
+def nameless(estimator, *, labels=True):
+    """Return a shallow copy that predicts from arrays, also if fitted on a DataFrame.
+
+    Without ``labels`` it reads numbers, also if it was fitted on labels.
+    """
     bare = copy(estimator)
     vars(bare).pop("feature_names_in_", None)
+    if not labels:
+        vars(bare).pop("categories_", None)
     if hasattr(bare, "estimators_"):
-        bare.estimators_ = [nameless(member) for member in bare.estimators_]
+        bare.estimators_ = [nameless(member, labels=labels) for member in bare.estimators_]
     return bare
+
+
+def label_axis(axis, labels):
+    """Write labels at about a dozen ticks of an ``Axis``, one for each whole number from 0."""
+    ticks = np.arange(len(labels))[:: -(-len(labels) // 12)]
+    texts = [text_of(labels[tick]) for tick in ticks]
+    rotated = axis.axis_name == "x" and len("".join(texts)) > 16
+    axis.set_ticks(ticks, texts, rotation=90 if rotated else 0)
 
 
 # Up to this many records or indices, each is drawn as a mark of its own.

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from sktf._docs import documented
 from sktf._objective.components import component_norms, unit_columns
-from sktf.plotting.base import BLUE, FEW, GRAY, Display, check_fitted, make_axes
+from sktf.plotting.base import BLUE, FEW, GRAY, Display, check_fitted, label_axis, make_axes
 
 
 @documented()
@@ -61,7 +61,7 @@ class FactorsDisplay(Display):
         estimator : estimator instance
             A fitted estimator with ``factors_``, ``component_norms_`` and ``rank_``.
         mode_names, labels
-            As for the display; None takes the names of ``feature_names_in_``, if any.
+            As for the display; None takes ``feature_names_in_`` and ``categories_``, if any.
         n_components : int, default=None
             Number of components to draw, the largest first; None for ``rank_``.
         {ax}
@@ -76,9 +76,12 @@ class FactorsDisplay(Display):
         """
         check_fitted(estimator, "factors_")
         names = getattr(estimator, "feature_names_in_", None) if mode_names is None else mode_names
+        factors, known = estimator.factors_, getattr(estimator, "categories_", None)
+        if labels is None and known is not None and [*map(len, known)] == [*map(len, factors)]:
+            labels = known
         options = {"component_norms": estimator.component_norms_, "labels": labels}
         n_components = estimator.rank_ if n_components is None else n_components
-        display = cls(factors=estimator.factors_, mode_names=names, **options)
+        display = cls(factors=factors, mode_names=names, **options)
         return display.plot(ax, n_components=n_components)
 
     def plot(self, ax=None, *, n_components=None):
@@ -164,6 +167,4 @@ def _plot_mode(axes, unit, name, labels):
         axis.spines[["top", "right"]].set_visible(False)
     axes[-1].set_xlabel(name)
     if labels is not None:
-        ticks = indices[:: -(-indices.size // 12)]
-        texts = [str(labels[tick]) for tick in ticks]
-        axes[-1].set_xticks(ticks, texts, rotation=90 if len("".join(texts)) > 16 else 0)
+        label_axis(axes[-1].xaxis, labels)

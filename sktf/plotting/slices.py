@@ -6,11 +6,12 @@ from math import prod
 import numpy as np
 from numpy.typing import ArrayLike
 
+from sktf._cells.labels import number_of, text_of
 from sktf._cells.sorting import row_numbers
-from sktf._cells.validation import check_rows
+from sktf._cells.validation import check_cells, check_rows
 from sktf._docs import documented
 from sktf.datasets.entries import dense_from_entries
-from sktf.plotting.base import GRAY, Display, check_fitted, make_axes, nameless
+from sktf.plotting.base import GRAY, Display, check_fitted, label_axis, make_axes, nameless
 
 # Most cells of a slice that is drawn.
 _MAX_CELLS = 2**22
@@ -32,6 +33,8 @@ class SliceDisplay(Display):
         Names of the modes that run down and across.
     title : str, default=None
         What the slice is.
+    labels : pair of (sequence or None), default=(None, None)
+        Labels of the rows and of the columns; None numbers them.
 
     Attributes
     ----------
@@ -54,6 +57,7 @@ class SliceDisplay(Display):
     predicted: ArrayLike
     mode_names: tuple = ("mode 0", "mode 1")
     title: str | None = None
+    labels: tuple = (None, None)
 
     @classmethod
     def from_estimator(cls, estimator, X, y, *, modes=(0, 1), at=None, ax=None):
@@ -69,7 +73,8 @@ class SliceDisplay(Display):
         modes : tuple of 2 int, default=(0, 1)
             The modes that run down and across, of at most 2**22 cells.
         at : sequence of int, default=None
-            The indices of the other modes, in order. None: the slice with most rows of X.
+            The indices of the other modes, in order; their labels where ``fit`` has read labels.
+            None: the slice with most rows of X.
         {ax}
 
         Returns
@@ -81,22 +86,32 @@ class SliceDisplay(Display):
         {Raises}
         """
         check_fitted(estimator, "shape_")
-        (X, y), shape = check_rows("SliceDisplay", X, y), estimator.shape_
+        shape, known = estimator.shape_, getattr(estimator, "categories_", None)
+        X = X if known is None else check_cells(estimator, X, shape, "error")[0]
+        X, y = check_rows("SliceDisplay", X, y)
         names = getattr(estimator, "feature_names_in_", [f"mode {m}" for m in range(len(shape))])
         modes, others = list(modes), _other_modes(modes, shape)
         if at is None:
             numbers = row_numbers(X[:, others])
             at = X[np.argmax(numbers == np.bincount(numbers).argmax()), others]
+        elif known is not None and len(at) == len(others):
+            at = [number_of(label, m, known) for label, m in zip(at, others, strict=True)]
         at = _check_at(at, others, shape)
         here, sizes = (X[:, others] == at).all(axis=1), [shape[m] for m in modes]
         cells = np.empty((prod(sizes), len(shape)), np.int64)
         cells[:, modes], cells[:, others] = np.indices(sizes).reshape(2, -1).T, at
-        title = ", ".join(f"{names[m]} = {index}" for m, index in zip(others, at, strict=True))
+        labels = [None] * len(shape) if known is None else known
+        told = [
+            (m, i if known is None else text_of(known[m][i]))
+            for m, i in zip(others, at, strict=True)
+        ]
+        title = ", ".join(f"{names[m]} = {name}" for m, name in told)
         return cls(
             observed=dense_from_entries(X[here][:, modes], y[here], sizes),
-            predicted=nameless(estimator).predict(cells).reshape(sizes),
+            predicted=nameless(estimator, labels=False).predict(cells).reshape(sizes),
             mode_names=tuple(names[m] for m in modes),
             title=title or None,
+            labels=tuple(labels[m] for m in modes),
         ).plot(ax)
 
     @classmethod
@@ -143,6 +158,9 @@ class SliceDisplay(Display):
         axes[0].set_ylabel(self.mode_names[0])
         for axis in axes:
             axis.set_xlabel(self.mode_names[1])
+            for side, labels in zip((axis.yaxis, axis.xaxis), self.labels, strict=True):
+                if labels is not None:
+                    label_axis(side, labels)
         if self.title is not None:
             self.figure_.suptitle(self.title, fontsize="medium")
         return self

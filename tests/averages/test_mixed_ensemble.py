@@ -198,7 +198,7 @@ def test_few_cells_give_all_one_weight():
 def test_given_held_out_cells_choose_the_weights(cells):
     """Those of one model, given as the truth, leave no weight to others."""
     X, y = cells
-    exact = CPALSCompletion(1, shape=SHAPE, n_init=1, max_iter=50, solver="sparse").fit(X, y)
+    exact = CPALSCompletion(1, n_init=1, max_iter=50, solver="sparse", random_state=0).fit(X, y)
     given = [("exact", clone(exact)), ("cp", kinds()[0][1])]
     model = CompletionEnsemble(estimators=given, random_state=0)
     model.fit(X, y, X_val=X[:60], y_val=exact.predict(X[:60]))

@@ -334,3 +334,18 @@ def test_errors_say_what_arrived(call, message):
     """Each refusal names the argument and what to do."""
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("kind", ["frame", "array"])
+def test_labels_are_split_as_their_numbers(kind):
+    """The same rows, and of the kind that came in."""
+    X = np.random.default_rng(0).integers(0, 5, (40, 2))
+    names = np.array(list("abcde"))[X]
+    table = pd.DataFrame(names, columns=["user", "item"]) if kind == "frame" else names
+    options = dict(test_size=0.4, pattern="fibers", mode=1, random_state=0)
+    found = split_entries(table, np.arange(40), **options)
+    expected = split_entries(X, np.arange(40), **options)
+    for labels, values, rows in zip(found[:2], found[2:], expected[2:], strict=True):
+        assert type(labels) is type(table)
+        np.testing.assert_array_equal(values, rows)
+        np.testing.assert_array_equal(np.asarray(labels), names[values.astype(int)])

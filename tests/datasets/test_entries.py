@@ -187,10 +187,10 @@ BAD_TABLES = {
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("case", BAD_TABLES)
 def test_helpers_refuse_what_fit_refuses(call, case):
-    """By row and mode or column; but the folds number labels and fractions."""
+    """By row and mode or column; but what splits takes labels, and fractions for such."""
     table, message = BAD_TABLES[case]
-    if "KFold" in call and case in ("fraction", "labels"):
-        assert len(list(CALLS[call](table))) == 2
+    if ("KFold" in call or "split" in call) and case in ("fraction", "labels"):
+        assert len(list(CALLS[call](table))) == (4 if call == "split_entries" else 2)
         return
     with pytest.raises((TypeError, ValueError), match=message):
         list(CALLS[call](table))

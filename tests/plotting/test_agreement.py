@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from cases.plotting import Fitted
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 
 from sktf import CompletionEnsemble, CPCompletion, PosteriorCompletion
 from sktf.plotting import (
@@ -63,3 +64,14 @@ def test_members_without_norms_show_no_norms():
     display = AgreementDisplay.from_estimator(model, X)
     assert display.image_.get_array().min() > 0.99
     assert not display.lines_
+
+
+def test_members_that_read_labels(fitted):
+    """Cells are labels to them too."""
+    _, table, y, model = fitted
+    names = table.assign(day="d" + table["day"].astype(str))
+    member = clone(model).set_params(encode=True, shape=None)
+    ensemble = CompletionEnsemble(member, n_estimators=2, random_state=0).fit(names, y)
+    drawn = AgreementDisplay.from_estimator(ensemble, names).image_.get_array()
+    every = [member.predict(names) for member in ensemble.estimators_]
+    assert_allclose(drawn, np.corrcoef(every), atol=1e-12)

@@ -52,6 +52,19 @@ def test_factors_of_an_estimator():
     assert display.axes_[-1, 0].get_xlabel() == "a"
 
 
+def test_labels_of_an_estimator():
+    """Those it was fitted to stand at the ticks; factors of several modes have none."""
+    labels = [np.arange(13), np.array(["none", "LPS", "anti-CD3", "PMA"]), np.arange(40)]
+    known = {"component_norms_": np.ones(3), "rank_": 1, "categories_": labels}
+    estimator = Fitted().fit(factors_=make_factors(), **known)
+    last = FactorsDisplay.from_estimator(estimator).axes_[-1]
+    assert [text.get_text() for text in last[1].get_xticklabels()] == labels[1].tolist()
+    last = FactorsDisplay.from_estimator(estimator, labels=[None, "abcd", None]).axes_[-1]
+    assert [text.get_text() for text in last[1].get_xticklabels()] == list("abcd")
+    unfolded = Fitted().fit(factors_=make_factors((13, 160)), **known)
+    assert FactorsDisplay.from_estimator(unfolded).axes_.shape == (1, 2)
+
+
 def test_columns_share_their_scale_and_take_labels():
     """One vertical scale per mode; labels at their indices, thinned where there are many."""
     labels = [None, ["none", "LPS", "anti-CD3", "PMA"], [f"d{i}" for i in range(40)]]

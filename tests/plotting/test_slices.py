@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 
 from sktf import CPALSCompletion
 from sktf.plotting import (
@@ -100,3 +101,20 @@ def test_slice_errors(fitted, options, message):
         SliceDisplay.from_estimator(model, table, y, **options)
     with pytest.raises(ValueError, match="same shape"):
         SliceDisplay.from_predictions(np.ones((2, 2)), np.ones((2, 3)))
+
+
+def test_slices_by_label(fitted):
+    """Rows, ``at``, ticks and title are labels; the picture is that of their numbers."""
+    _, table, y, model = fitted
+    expected = SliceDisplay.from_estimator(model, table, y, at=(2,))
+    days = np.array(["2024-01-01", "2024-01-02", "2024-01-07", "2024-02-01"], "datetime64[D]")
+    named = table.assign(user="u" + table["user"].astype(str), day=days[table["day"]])
+    labeled = clone(model).set_params(shape=None, encode=True).fit(named, y)
+    display = SliceDisplay.from_estimator(labeled, named, y, at=[days[2]])
+    for one, other in zip(display.images_, expected.images_, strict=True):
+        assert_array_equal(one.get_array(), other.get_array())
+    ticks = [tick.get_text() for tick in display.axes_[0].get_yticklabels()]
+    assert ticks == [f"u{n}" for n in range(6)]
+    assert display.figure_.get_suptitle() == "day = 2024-01-07"
+    with pytest.raises(ValueError, match=r"The label 2024-03-01 is none of categories_\[2\]"):
+        SliceDisplay.from_estimator(labeled, named, y, at=[np.datetime64("2024-03-01")])

@@ -19,6 +19,7 @@ print(model.rank_ + 1, model.factors_[0].shape, DeepMatrixCompletion().fit(X, y)
 print("one cell:", model.predict([[0, 1, 2, 3]]).round(3))
 print(dict(model.summary().rows)["rank"], model.summary().tables["modes"][0]["size"])
 
+CPCompletion(encode=True).fit([["ann", "tea"]], [1.0]).predict_frame(X)
 CPCompletion(10, dtype=np.float32, shape=[3, 4], init=[np.ones((3, 10)), np.ones((4, 10))])
 CompletionEnsemble(DeepMatrixCompletion(depth=2, hidden=(3,)), n_estimators=3)
 FactorsDisplay.from_estimator(model, mode_names=["ligand", "time", "dose", "cell"])

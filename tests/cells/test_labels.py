@@ -1,0 +1,291 @@
+"""Labels in the place of indices: what is read, in which order, and what is refused."""
+
+import datetime
+import time
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from conftest import low_rank_entries
+from numpy.testing import assert_array_equal
+from sklearn.base import clone
+from sklearn.preprocessing import OrdinalEncoder
+
+from sktf import CompletionWarning, CPCompletion
+from sktf._cells.labels import LabelTable
+
+# Short runs are the point here; what they end with is tested where it matters.
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+CODES = np.array([(i, j) for i in range(4) for j in range(3) if (i + j) % 4 or not i])
+NAMES = np.array(["ann", "bob", "Cy", "dan"]), np.array([2.5, 10, 300])
+DAYS = np.array(["2024-03-01", "2024-03-05", "2024-02-01"], "datetime64[D]")
+
+
+def table(first=NAMES[0], second=NAMES[1]):
+    """Return a frame of labels, one for each of the codes."""
+    return pd.DataFrame({"who": first[CODES[:, 0]], "dose": second[CODES[:, 1]]})
+
+
+TABLES = {
+    "frame": table(),
+    "objects": table().astype(object),
+    "array of objects": table().to_numpy(object),
+    "array of strings": table().astype(str).to_numpy().astype(str),
+    "lists": table().to_numpy(object).tolist(),
+    "polars": pl.DataFrame(table().to_dict("list")),
+    "nullable": table().convert_dtypes(),
+    "strings": table().astype({"who": "string"}),
+    "numbers with gaps": table(np.array([5, 7, 900, 2])),
+    "booleans": table(np.array([True, False, True, False])),
+    "dates": table(second=DAYS),
+    "dates of Python": table(second=DAYS.astype(object)),
+    "lists of dates": table(second=DAYS.astype(object)).to_numpy(object).tolist(),
+    "dates with a zone": table(second=pd.DatetimeIndex(DAYS).tz_localize("UTC")),
+    "durations": table(second=DAYS - DAYS[0]),
+    "months": table(second=pd.DatetimeIndex(DAYS).to_period("M")),
+    "large numbers": table(np.array([2**63 + 1, 2**63, -1, 3], object)),
+}
+
+
+@pytest.mark.parametrize("case", TABLES)
+def test_labels_are_numbered_as_by_ordinal_encoder(case):
+    """In sorted order; and found again, in a list of single rows too."""
+    X = TABLES[case]
+    frame = pd.DataFrame(X.to_dict(as_series=False)) if case == "polars" else pd.DataFrame(X)
+    read = LabelTable.read(X)
+    for mode in range(2):
+        column = frame.iloc[:, mode].astype(object)
+        column = (
+            pd.to_datetime(column) if case.endswith(("of Python", "of dates")) and mode else column
+        )
+        expected = sorted(set(column))
+        assert pd.Index(read.labels[mode]).tolist() == pd.Index(expected).tolist()
+        assert [expected.index(label) for label in column] == read.numbers[:, mode].tolist()
+    assert_array_equal(read.among(read.labels), read.numbers)
+    rows = frame.astype(object).to_numpy().tolist()
+    one_by_one = [LabelTable.read([row]).among(read.labels)[0] for row in rows]
+    assert_array_equal(one_by_one, read.numbers)
+
+
+@pytest.mark.parametrize("case", ["frame", "lists", "array of strings"])
+def test_as_scikit_learn(case):
+    """An independent implementation of sorted order."""
+    X = TABLES[case]
+    assert_array_equal(LabelTable.read(X).numbers, OrdinalEncoder().fit_transform(X))
+
+
+def test_categories_keep_their_order_and_those_without_cells():
+    """As pandas declares them, not sorted; neither read nor hashed row by row."""
+    sizes = pd.CategoricalDtype(["small", "medium", "large", "huge"], ordered=True)
+    read = LabelTable.read(pd.DataFrame({"size": ["large", "small", "large"]}).astype(sizes))
+    assert read.labels[0].tolist() == ["small", "medium", "large", "huge"]
+    assert read.numbers[:, 0].tolist() == [2, 0, 2]
+    again = LabelTable.read([["huge"], ["medium"], ["gone"]]).among(read.labels)
+    assert again[:, 0].tolist() == [3, 1, -1]
+
+
+@pytest.mark.parametrize(
+    ("known", "asked"),
+    [(["1", "2"], [1]), ([1, 2], ["1"]), ([True, False], [1]), (list(DAYS), ["2024-03-01"])],
+    ids=str,
+)
+def test_labels_of_another_type_are_others(known, asked):
+    """The number 1 is not the string "1", nor True, nor is a date its text."""
+    labels = LabelTable.read([[label] for label in known]).labels
+    assert LabelTable.read([[label] for label in asked]).among(labels).tolist() == [[-1]]
+
+
+def test_equal_numbers_are_one_label():
+    """An int and the float of its value, and dates of another unit."""
+    labels = LabelTable.read(np.array([[1, 3], [2, 4]])).labels
+    assert LabelTable.read([[2.0, 3]]).among(labels).tolist() == [[1, 0]]
+    dates = LabelTable.read(DAYS[:, None]).labels
+    finer = DAYS[:1, None].astype("datetime64[ns]")
+    assert LabelTable.read(finer).among(dates).tolist() == [[1]]
+    assert LabelTable.read([[datetime.date(2024, 3, 1)]]).among(dates).tolist() == [[1]]
+
+
+def test_a_million_rows_take_seconds():
+    """Two columns of strings, 200,000 distinct ones: about a second on one core; 10 are allowed."""
+    rng = np.random.default_rng(0)
+    names = np.array([f"user-{n}" for n in range(200_000)], object)
+    X = pd.DataFrame({c: names[rng.integers(0, len(names), 500_000)] for c in "ab"})
+    start = time.perf_counter()
+    LabelTable.read(X)
+    assert time.perf_counter() - start < 5
+
+
+# What is refused -----------------------------------------------------------------------------
+
+
+def model(**options):
+    """Return a model that fits in no time."""
+    return CPCompletion(2, encode=True, n_init=1, max_iter=20, random_state=0, **options)
+
+
+Y = np.arange(float(len(CODES)))
+
+
+def with_label(label, row=2):
+    """Return the frame with another label in column who."""
+    frame = table().astype(object)
+    frame.loc[row, "who"] = label
+    return frame
+
+
+BAD_TABLES = {
+    "None": (
+        with_label(None),
+        r"row 2 has no label in column 'who' \(mode 0\)\. Leave those rows",
+    ),
+    "NaN": (with_label(np.nan), r"NaN or infinity: row 2 has no label in column 'who' \(mode 0\)"),
+    "NA": (with_label(pd.NA), r"NaN or infinity: row 2 has no label in column 'who' \(mode 0\)"),
+    "NaT": (with_label(pd.NaT), r"NaN or infinity: row 2 has no label in column 'who' \(mode 0\)"),
+    "category": (with_label(None).astype("category"), r"row 2 has no label in column 'who'"),
+    "date": (table(second=np.append(DAYS[:2], np.datetime64("NaT"))), r"row 2 has no label in c"),
+    "float": (
+        with_label("x").assign(who="x", dose=[np.nan, *Y[1:]]),
+        r"row 0 has no label in column 'd",
+    ),
+    "int": (with_label(7), r"Row 2 of X has the label 7 in column 'who' \(mode 0\), one of numb"),
+    "bool": (with_label(True, 0), r"'ann' in column .*strings among booleans.*to one type"),
+    "array": (with_label(7).to_numpy(), r"Row 2 of X has the label 7 in mode 0"),
+    "1 and True": ([[1, 2], [True, 3]], r"label True in mode 0, one of booleans among numbers"),
+    "lists": ([[[1], 2], [[2], 3]], r"what is no label in mode 0|Expected 2D|dim 3|homogeneous"),
+    "complex": ([[1j, 2], [2j, 3]], r"Complex data not supported: X in mode 0"),
+    "tuples": (with_label((1, "a")).assign(who=[(1, "a"), (1, 2)] * 5), r"X holds what is no lab"),
+    "infinity": (table(second=np.array([1, 2, np.inf])), r"infinity: row 2 has no label in column"),
+    "masked": (np.ma.masked_equal(CODES, 2), r"X has masked entries"),
+    "vector": (np.array(list("abcd")), r"Expected 2D array, got 1D array.*Reshape your data"),
+    "lazy": (pl.DataFrame({"a": ["x"]}).lazy(), r"X is a LazyFrame.* pass X.collect\(\)"),
+    "no rows": (table().iloc[:0], r"0 sample\(s\)"),
+    "no columns": (table()[[]], r"0 feature\(s\)"),
+    "lengths": (table().iloc[1:], r"inconsistent numbers of samples"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::sktf.CompletionWarning")
+@pytest.mark.parametrize("case", BAD_TABLES)
+def test_bad_labels(case):
+    """In fit and, but for another length, in predict, by row, mode and remedy."""
+    X, message = BAD_TABLES[case]
+    y = Y[: len(X)] if case in ("1 and True", "lists", "complex", "vector", "no rows") else Y
+    with pytest.raises((TypeError, ValueError), match=message):
+        model().fit(X, y)
+    if case in ("lengths", "vector", "lists", "no columns"):
+        return
+    fitted = model().fit(table() if isinstance(X, pd.DataFrame) else table().to_numpy(object), Y)
+    with pytest.raises((TypeError, ValueError), match=message):
+        fitted.predict(X)
+
+
+def test_bad_values_beside_labels():
+    """y is spoken of as without labels, whatever X holds."""
+    with pytest.raises(ValueError, match=r"y contains NaN: row 1 has no value\. Cells without"):
+        model().fit(table(), np.where(Y == 1, np.nan, Y))
+    with pytest.raises(ValueError, match="y holds no numbers"):
+        model().fit(table(), np.array(["a", *Y[1:]], object))
+    with pytest.raises(ValueError, match="requires y to be passed"):
+        model().fit(table())
+
+
+@pytest.mark.filterwarnings("ignore::sktf.CompletionWarning")
+def test_labels_of_absent_rows_are_neither_read_nor_complained_about():
+    """Of weight zero: neither new labels, nor blanks, nor another type."""
+    X = pd.concat([table(), table()[:3].assign(who=["zoe", None, 7])], ignore_index=True)
+    weights = np.repeat([1.0, 0.0], [len(CODES), 3])
+    fitted = model().fit(X, [*Y, 1, 2, 3], sample_weight=weights)
+    expected = model().fit(table(), Y)
+    assert fitted.categories_[0].tolist() == sorted(NAMES[0])
+    assert_array_equal(fitted.predict(table()), expected.predict(table()))
+
+
+SHAPES = {
+    "as many": ((4, 3), None),
+    "more": ((40, 30), None),
+    "fewer": ((4, 2), r"shape=\(4, 2\): mode 1 has size 2, but 3 labels.*leave shape at None"),
+    "modes": ((4, 3, 2), r"shape=\(4, 3, 2\) has 3 modes but X has 2 columns"),
+    "float": ((4, 3.5), r"mode 1 has size 3.5; expected a positive int"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::sktf.CompletionWarning")
+@pytest.mark.parametrize("case", SHAPES)
+def test_shape_bounds_the_numbers_of_labels(case):
+    """Sizes are the numbers of labels, whatever larger shape is given."""
+    shape, message = SHAPES[case]
+    if message is None:
+        assert model(shape=shape).fit(table(), Y).shape_ == (4, 3)
+    else:
+        with pytest.raises(ValueError, match=message):
+            model(shape=shape).fit(table(), Y)
+
+
+# Fits ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:Nothing was learned:sktf.CompletionWarning")
+def test_a_fit_of_labels_is_that_of_their_numbers(estimator, small_tensor):
+    """Bit for bit, in every estimator; a clone and another fit forget the labels."""
+    X, y = small_tensor
+    names = np.array(list("gfedcba"))  # from last to first
+    frame = pd.DataFrame(names[X], columns=["user", "item", "day"])
+    labeled = clone(estimator).set_params(encode=True).fit(frame, y)
+    codes = OrdinalEncoder().fit_transform(frame)
+    expected = estimator.fit(codes, y)
+    assert_array_equal(labeled.predict(frame), expected.predict(codes))
+    assert [c.tolist() for c in labeled.categories_] == [sorted(set(frame[c])) for c in frame]
+    assert labeled.shape_ == tuple(map(len, labeled.categories_))
+    assert not hasattr(labeled.set_params(encode=False).fit(X, y), "categories_")
+
+
+@pytest.mark.filterwarnings("ignore::sktf.CompletionWarning")
+def test_a_fit_that_fails_keeps_the_labels_of_the_one_before(estimator, small_tensor):
+    """As it keeps everything else."""
+    X, y = small_tensor
+    estimator.set_params(encode=True).fit(np.array(list("abcdefg"))[X], y)
+    before = [c.tolist() for c in estimator.categories_]
+    with pytest.raises(ValueError, match="clip"):
+        estimator.set_params(clip=(2, 1)).fit(np.array(list("tuvwxyz"))[X], y)
+    assert [c.tolist() for c in estimator.categories_] == before
+
+
+def test_held_out_labels(small_tensor):
+    """X_val is read as X; a label that X has not is named."""
+    X, y = small_tensor
+    names = np.array(list("abcdefg"))[X]
+    fits = [
+        CPCompletion(3, encode=encode, random_state=0).fit(
+            T[::2], y[::2], X_val=T[1::2], y_val=y[1::2]
+        )
+        for T, encode in ((names, True), (X, False))
+    ]
+    assert_array_equal(fits[0].predict(names), fits[1].predict(X))
+    names[7, 1] = "z"
+    with pytest.raises(ValueError, match="Row 3 of X_val has the label 'z' in mode 1, which fit h"):
+        fits[0].fit(names[::2], y[::2], X_val=names[1::2], y_val=y[1::2])
+
+
+def test_a_warm_start_goes_on_with_the_labels_it_had():
+    """Data that lack a label keep the numbers of the others; a new label is refused."""
+    X, y = low_rank_entries((7, 6, 5), 2, 0.8)
+    names = np.array(list("abcdefg"))[X]
+    options = dict(early_stopping=False, warm_start=True, n_init=1, max_iter=30, random_state=0)
+    fits = [CPCompletion(2, encode=e, shape=(7, 6, 5), **options) for e in (True, False)]
+    some = X[:, 0] > 0
+    for model_, table_ in zip(fits, (names, X), strict=True):
+        model_.fit(table_, y)
+        with pytest.warns(CompletionWarning, match="1 of the 7 indices of mode 0"):
+            model_.fit(table_[some], y[some])
+    assert_array_equal(fits[0].predict(names), fits[1].predict(X))
+    names[4, 2] = "z"
+    with pytest.raises(ValueError, match="Row 4 of X has the label 'z' in mode 2.*warm_start=F"):
+        fits[0].fit(names, y)
+
+
+def test_measurements_have_no_labels():
+    """Of fit_measurements."""
+    with pytest.raises(ValueError, match="encode=True: A measures tensors without labels"):
+        model().fit_measurements(np.ones((3, 2, 2)), np.ones(3))
