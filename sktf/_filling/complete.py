@@ -46,8 +46,9 @@ def complete(
         Whether to return the standard deviations of what was predicted, as the estimator tells
         them, and 0 where there was a value.
     return_model : bool, default=False
-        Whether to return the fitted estimator; indices of its cells are positions in the array
-        (in a long table: of the sorted labels that occur).
+        Whether to return the fitted estimator. It knows the labels of the data, as one with
+        ``encode=True`` does, where they are unique; else, and of plain arrays, its cells are
+        positions.
     clip : {"range"} or (float, float), default=None
         Bounds of what is predicted, set in the estimator. None: as it has them.
     random_state : int, RandomState instance or None, default=None

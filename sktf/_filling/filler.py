@@ -35,11 +35,11 @@ class Filler(NamedTuple):
     return_std: bool
     return_model: bool
 
-    def fill(self, X, y, dense):
+    def fill(self, X, y, dense, labels=None):
         """Fill the NaN of an array in place with what a fit to the cells X, y predicts.
 
         The deviations are 0 where the array had values; without NaN there is a model only where
-        one is asked for.
+        one is asked for. Of modes with ``labels``, a dict of these by name, the model knows them.
         """
         if not len(y):
             raise ValueError(
@@ -49,14 +49,22 @@ class Filler(NamedTuple):
         std = np.zeros(dense.shape) if self.return_std else None
         if not (len(missing) or self.return_model):
             return Filled(dense, std)
-        model = self.fitted(X, y, dense.shape)
+        model = self.fitted(_named(X, labels), y, dense.shape, encode=labels is not None)
         for start in range(0, len(missing), _CHUNK):
-            _predict(model, missing[start : start + _CHUNK], dense, std)
+            linear = missing[start : start + _CHUNK]
+            cells = np.column_stack(np.unravel_index(linear, dense.shape))
+            predicted = model.predict(_named(cells, labels), **self._asked())
+            dense.reshape(-1)[linear] = predicted[0] if self.return_std else predicted
+            if self.return_std:
+                std.reshape(-1)[linear] = predicted[1]
         return Filled(dense, std, model)
 
-    def fitted(self, X, y, shape):
+    def _asked(self):
+        return {"return_std": True} if self.return_std else {}
+
+    def fitted(self, X, y, shape, *, encode=False):
         """Return a copy of the estimator, also of those inside it, fitted to cells of a shape."""
-        model, given = clone(self.estimator), {"shape": shape, **self.given}
+        model, given = clone(self.estimator), {"shape": shape, "encode": encode, **self.given}
         for name in model.get_params():
             last = name.rsplit("__", 1)[-1]
             # The outermost random_state draws those inside.
@@ -85,10 +93,20 @@ def filler(estimator, return_std, return_model, **given):
     return Filler(estimator, given, return_std, return_model)
 
 
-def _predict(model, linear, dense, std):
-    """Write predictions of cells, counted in C order, to the arrays."""
-    cells = np.column_stack(np.unravel_index(linear, dense.shape))
-    if std is None:
-        dense.reshape(-1)[linear] = model.predict(cells)
-    else:
-        dense.reshape(-1)[linear], std.reshape(-1)[linear] = model.predict(cells, return_std=True)
+def _named(cells, labels):
+    """Return cells as a table of their labels, if there are any."""
+    if labels is None:
+        return cells
+    import pandas as pd
+
+    columns = zip(cells.T, labels.items(), strict=True)
+    return pd.DataFrame({name: pd.Categorical.from_codes(c, known) for c, (name, known) in columns})
+
+
+def usable(labels):
+    """Return labels, an index of pandas for each mode by its name, if an estimator can use them."""
+    plain = all(
+        isinstance(name, str) and known.nlevels == 1 and known.is_unique and not known.hasnans
+        for name, known in labels.items()
+    )
+    return labels if plain else None

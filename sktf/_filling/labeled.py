@@ -4,12 +4,13 @@ import numpy as np
 
 from sktf._cells.complaints import as_floats
 from sktf._filling.arrays import complete_array
-from sktf._filling.filler import Filled
+from sktf._filling.filler import Filled, usable
 
 
 def complete_labeled(array, filler):
     """Fill a DataArray; dimensions, coordinates, attributes and name are kept."""
-    filled = complete_array(array.to_numpy(), filler)
+    labels = usable({dim: array[dim].to_index() for dim in array.dims})
+    filled = complete_array(array.to_numpy(), filler, labels)
     return filled.each(lambda values: array.copy(data=values))
 
 

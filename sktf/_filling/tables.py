@@ -5,7 +5,7 @@ import numpy as np
 from sktf._cells.complaints import as_floats
 from sktf._cells.validation import check_dense
 from sktf._filling.arrays import TOO_LARGE, complete_array
-from sktf._filling.filler import Filled
+from sktf._filling.filler import Filled, usable
 from sktf.datasets.entries import dense_from_entries
 
 
@@ -18,7 +18,16 @@ def complete_wide(table, filler):
                 "name the column of values: values=...; of a wide one, leave such columns out, or "
                 "make them its index."
             )
-    return complete_array(table, filler).each(lambda array: _like(table, array))
+    return complete_array(table, filler, _axes(table)).each(lambda array: _like(table, array))
+
+
+def _axes(table):
+    """Return the labels of rows and columns of a table of pandas, if an estimator can use them."""
+    if not _is_pandas(table):
+        return None
+    labels = {table.index.name or "row": table.index}
+    labels[table.columns.name or "column"] = table.columns
+    return usable(labels) if len(labels) == 2 else None
 
 
 def _columns(table):
@@ -64,7 +73,8 @@ def complete_long(table, values, everything, filler):
     X, y = X[known].astype(np.int64), y[known]
     dense = dense_from_entries(X, y, shape)
     wanted = np.flatnonzero(np.isnan(dense) | everything)
-    filled = filler.fill(X, y, dense)
+    known = usable({name: column.cat.categories for name, column in labels.items()})
+    filled = filler.fill(X, y, dense, known)
     columns = {values: filled.values.reshape(-1)[wanted]}
     if filled.std is not None:
         columns[f"{values}_std"] = filled.std.reshape(-1)[wanted]

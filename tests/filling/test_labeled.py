@@ -1,6 +1,7 @@
 """``complete`` on the labeled arrays of xarray."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 
@@ -93,3 +94,16 @@ def test_variables_that_cannot_be_filled(case):
     values, kind, message = BAD[case]
     with pytest.raises(kind, match=message):
         complete(xr.Dataset({"v": ("x", values)}))
+
+
+def test_the_model_knows_the_labels(labeled, quick):
+    """It predicts by them what it filled in, and lists its factors by them."""
+    filled, model = complete(labeled, quick, return_model=True)
+    assert list(model.feature_names_in_) == list(labeled.dims)
+    hours = labeled["hour"].to_numpy()
+    gaps = np.isnan(labeled.sel(cell="b", dose=3).to_numpy())
+    expected = filled.sel(cell="b", dose=3).to_numpy()
+    table = pd.DataFrame({"cell": "b", "hour": hours, "dose": 3})
+    assert 0 < gaps.sum() < len(gaps)
+    assert_array_equal(model.predict(table)[gaps], expected[gaps])
+    assert list(model.factor_frame("hour").index) == list(hours)

@@ -232,3 +232,23 @@ def test_long_tables_that_cannot_be_completed(case):
     table, values, kind, message = BAD[case]
     with pytest.raises(kind, match=message):
         complete(table, values=values)
+
+
+@pytest.mark.parametrize(
+    ("labels", "known"),
+    [
+        (["a", "b", "c", "d", "e", "f"], True),
+        ([1.5, 2.5, 4.0, 8.0, 9.0, 10.0], True),
+        (["a", "a", "b", "b", "c", "c"], False),
+        (["a", None, "b", "c", "d", "e"], False),
+        (pd.MultiIndex.from_product([["x", "y"], [1, 2, 3]]), False),
+    ],
+)
+def test_the_model_of_a_wide_table_knows_labels_that_tell(quick, labels, known):
+    """Where they occur twice, are blank or have several levels, cells are positions."""
+    table = pd.DataFrame(np.outer(np.arange(1.0, 7.0), np.arange(1.0, 6.0)), index=labels)
+    table.iloc[2, 3] = np.nan
+    filled, model = complete(table, quick, return_model=True)
+    assert hasattr(model, "categories_") == known
+    cell = pd.DataFrame({"row": [labels[2]], "column": [3]}) if known else [[2, 3]]
+    assert model.predict(cell)[0] == filled.iloc[2, 3]
