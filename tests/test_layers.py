@@ -34,7 +34,7 @@ OWNERS = {
     "tensorly": {"_baselines/tensorly", "_models/export", "datasets/real"},
     "cvxpy": {"_baselines/nuclear"},
     "matplotlib": {"plotting/base", "plotting/trajectory"},
-    "pandas": {"_descent/recording", "_filling/tables"},
+    "pandas": {"_descent/recording", "_filling/filler", "_filling/tables", "_models/labeled"},
     "numba": {
         "_compile",
         "_versions",

@@ -34,7 +34,7 @@ predicted = search.predict(wanted)
         """
 folds = FiberKFold(3, mode=2, random_state=0)
 cp = cross_val_score(CPCompletion(shape=shape), X, y, cv=folds).mean()
-tucker = cross_val_score(DeepTuckerCompletion(shape=shape), X, y, cv=folds).mean()
+sums = cross_val_score(CPCompletion(shape=shape, offset="additive"), X, y, cv=folds).mean()
 """,
     ),
     "save, load, extend, and say how far off": (
@@ -93,7 +93,7 @@ def test_a_job_takes_few_lines(job, given):
     exec(code, names)
     made = {name: names[name] for name in names.keys() - given.keys() - {"__builtins__"}}
     assert made
-    for value in map(made.get, ("filled", "predicted", "mean", "std", "cp", "tucker")):
+    for value in map(made.get, ("filled", "predicted", "mean", "std", "cp", "sums")):
         assert value is None or np.isfinite(value).all()
 
 
