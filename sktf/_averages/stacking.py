@@ -64,7 +64,8 @@ class Composition(BaseComposition):
         for name, kind in self.estimators:
             if not isinstance(kind, (BaseCompletion, Predictive, Composition)):
                 raise TypeError(
-                    f"estimators: {name!r} is {kind!r}; give completion estimators of this package."
+                    f"estimators: {name!r} is {kind!r}; give an instance of a completion "
+                    "estimator of this package."
                 )
         return kinds
 
