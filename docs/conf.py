@@ -47,8 +47,11 @@ html_title = f"sktf {version}"
 html_theme_options = {
     "navigation_with_keys": False,
     "show_toc_level": 2,
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 7,
 }
+# No list of sections beside pages that have none.
+alone = "install tutorial faq glossary comparison comparison_tables symbols extending"
+html_sidebars = {page: [] for page in alone.split()}
 html_static_path = ["_static"]
 html_css_files = ["sktf.css"]
 html_show_sourcelink = False
@@ -172,7 +175,8 @@ def draw_examples(app, what, name, obj, options, lines):
 def told_in():
     """Return, for each public name, the pages that link to it."""
     pages = {}
-    for path in sorted([*HERE.glob("*.rst"), *HERE.glob("guide/*.rst")]):
+    first = [HERE / "install.rst", HERE / "tutorial.rst"]
+    for path in [*first, *sorted(HERE.glob("guide/*.rst")), HERE / "symbols.rst"]:
         link = r":(?:class|func):`[^`]*?(sktf\.[\w.]+)>?`"
         for name in set(re.findall(link, path.read_text(encoding="utf-8"))):
             pages.setdefault(name, []).append(path.relative_to(HERE).with_suffix("").as_posix())
@@ -182,7 +186,8 @@ def told_in():
 def link_to_guide(app, what, name, obj, options, lines):
     """End the text of a class or function with links to the pages that tell of it."""
     if what in ("class", "function") and name in PAGES:
-        lines += ["", ".. rubric:: In the guide", "", *(f"* :doc:`/{page}`" for page in PAGES[name])]
+        lines += ["", ".. rubric:: In the guide", ""]
+        lines += [f"* :doc:`/{page}`" for page in PAGES[name]]
 
 
 PAGES = told_in()
