@@ -120,7 +120,8 @@ plot_rcparams = {"savefig.bbox": "tight"}
 
 _INHERITED = (
     "Methods that estimators have of scikit-learn, such as ``score``, ``set_params`` and "
-    "``set_fit_request``, are documented there."
+    "``set_fit_request``, are documented there. Which estimator to take: :doc:`/guide/choosing`. "
+    "What a word means: :doc:`/glossary`."
 )
 
 
