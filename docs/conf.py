@@ -1,6 +1,7 @@
 """How the documentation is built: ``make docs``, offline where ``SKTF_DOCS_OFFLINE`` is set."""
 
 import os
+import re
 from inspect import getdoc, isclass, isfunction, ismodule
 from pathlib import Path
 
@@ -24,16 +25,16 @@ extensions = [
     "sphinx.ext.extlinks",
     "sphinx.ext.intersphinx",
     "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",
+    "matplotlib.sphinxext.plot_directive",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
 ]
 templates_path = ["_templates"]
 # A gallery built before may hold pages of scripts that are gone.
-gone = [
-    f"gallery/{page.name}"
-    for page in HERE.glob("gallery/plot_*.rst")
-    if not (HERE.parent / "examples" / page.with_suffix(".py").name).exists()
-]
+pages = [page.relative_to(HERE / "gallery") for page in HERE.glob("gallery/**/plot_*.rst")]
+examples = HERE.parent / "examples"
+gone = [f"gallery/{page}" for page in pages if not (examples / page.with_suffix(".py")).exists()]
 exclude_patterns = ["_build", "_templates", *gone]
 suppress_warnings = ["config.cache"]
 default_role = "obj"
@@ -43,7 +44,16 @@ nitpick_ignore_regex = [("py:.*", r"(?!sktf).*")]
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"sktf {version}"
-html_theme_options = {"navigation_with_keys": False, "show_toc_level": 2}
+html_theme_options = {
+    "navigation_with_keys": False,
+    "show_toc_level": 2,
+    "header_links_before_dropdown": 7,
+}
+# No list of sections beside pages that have none.
+alone = "install tutorial faq glossary comparison comparison_tables symbols extending"
+html_sidebars = {page: [] for page in alone.split()}
+html_static_path = ["_static"]
+html_css_files = ["sktf.css"]
 html_show_sourcelink = False
 
 autosummary_generate = True
@@ -88,6 +98,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": "gallery",
     "filename_pattern": r"/plot_",
     "ignore_pattern": r"^(?!plot_)",
+    "subsection_order": ["../examples/practice", "../examples/papers"],
     "within_subsection_order": "FileNameSortKey",
     "doc_module": ("sktf",),
     "reference_url": {"sktf": None},
@@ -100,11 +111,17 @@ sphinx_gallery_conf = {
     # Not the text of what the last line of a block happens to return, such as a legend.
     "capture_repr": ("_repr_html_",),
 }
-
+# Pictures of the guide are drawn by the code above them, which tests/test_docs.py runs as well.
+plot_include_source = True
+plot_html_show_source_link = False
+plot_html_show_formats = False
+plot_formats = [("png", 120)]
+plot_rcparams = {"savefig.bbox": "tight"}
 
 _INHERITED = (
     "Methods that estimators have of scikit-learn, such as ``score``, ``set_params`` and "
-    "``set_fit_request``, are documented there."
+    "``set_fit_request``, are documented there. Which estimator to take: :doc:`/guide/choosing`. "
+    "What a word means: :doc:`/glossary`."
 )
 
 
@@ -149,6 +166,36 @@ def leave_out(app, what, name, obj, skip, options):
     return skip or of_sklearn or str(getdoc(obj)).startswith("Alias for field number")
 
 
+def draw_examples(app, what, name, obj, options, lines):
+    """Draw what the examples of a display draw."""
+    if what == "class" and name.startswith("sktf.plotting."):
+        start = lines.index("Examples") + 2
+        lines[start:] = [".. plot::", "", *("   " + line for line in lines[start:])]
+
+
+def told_in():
+    """Return, for each public name, the pages that link to it."""
+    pages = {}
+    first = [HERE / "install.rst", HERE / "tutorial.rst"]
+    for path in [*first, *sorted(HERE.glob("guide/*.rst")), HERE / "symbols.rst"]:
+        link = r":(?:class|func):`[^`]*?(sktf\.[\w.]+)>?`"
+        for name in set(re.findall(link, path.read_text(encoding="utf-8"))):
+            pages.setdefault(name, []).append(path.relative_to(HERE).with_suffix("").as_posix())
+    return pages
+
+
+def link_to_guide(app, what, name, obj, options, lines):
+    """End the text of a class or function with links to the pages that tell of it."""
+    if what in ("class", "function") and name in PAGES:
+        lines += ["", ".. rubric:: In the guide", ""]
+        lines += [f"* :doc:`/{page}`" for page in PAGES[name]]
+
+
+PAGES = told_in()
+
+
 def setup(app):
     app.connect("config-inited", write_reference)
     app.connect("autodoc-skip-member", leave_out)
+    app.connect("autodoc-process-docstring", draw_examples, priority=400)  # before numpydoc
+    app.connect("autodoc-process-docstring", link_to_guide, priority=600)

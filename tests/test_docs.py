@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from sktf import plotting
+
 ROOT = Path(__file__).parents[1]
+GUIDE = sorted({*ROOT.glob("docs/guide/*.rst")} - {ROOT / "docs/guide/index.rst"})
 PAGES = sorted({*ROOT.glob("docs/*.rst"), *ROOT.glob("docs/guide/*.rst")})
 
 
@@ -31,3 +34,16 @@ def test_the_tests_that_a_page_names_exist(page):
     ):
         sources = ROOT.glob(f"tests/{path or '**/test_*.py'}")
         assert any(f"def {name}(" in source.read_text("utf-8") for source in sources), name
+
+
+@pytest.mark.parametrize("page", GUIDE, ids=name_of)
+def test_a_page_of_the_guide_draws_a_picture(page):
+    """A display of the package, drawn as the documentation is built."""
+    plots = re.split(r"\.\. plot::", page.read_text("utf-8"))[1:]
+    assert any("Display.from_" in plot for plot in plots)
+
+
+def test_every_display_draws_in_the_guide():
+    """Whoever looks for a picture of their fit finds it there."""
+    text = "".join(page.read_text("utf-8") for page in GUIDE)
+    assert not [name for name in plotting.__all__ if f"{name}.from_" not in text]

@@ -145,7 +145,8 @@ def dense_from_entries(X, y, shape, *, fill_value=np.nan):
     Examples
     --------
     >>> from sktf.datasets import dense_from_entries
-    >>> dense_from_entries([[0, 1], [1, 0], [1, 0]], [5.0, 1.0, 2.0], (2, 2), fill_value=0.0)
+    >>> X, y = [[0, 1], [1, 0], [1, 0]], [5.0, 1.0, 2.0]
+    >>> dense_from_entries(X, y, (2, 2), fill_value=0.0)
     array([[0. , 5. ],
            [1.5, 0. ]])
     """

@@ -75,7 +75,8 @@ def matrix_growth(layers, gradient):
     --------
     >>> import numpy as np
     >>> from sktf.dynamics import balanced_layers, matrix_growth
-    >>> matrix_growth(balanced_layers((3, 3), 3, 0.5, random_state=0), np.eye(3)).error < 1e-12
+    >>> layers = balanced_layers((3, 3), 3, 0.5, random_state=0)
+    >>> matrix_growth(layers, np.eye(3)).error < 1e-12
     True
     """
     velocities = [-pulled for pulled in matrix_gradients(layers, gradient)]

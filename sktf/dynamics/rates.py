@@ -24,7 +24,8 @@ class Rates(NamedTuple):
     --------
     >>> import numpy as np
     >>> from sktf.dynamics import Rates
-    >>> Rates(np.ones(2), measured=np.array([4.0, 2.0]), predicted=np.array([4.0, 3.0])).error
+    >>> measured, predicted = np.array([4.0, 2.0]), np.array([4.0, 3.0])
+    >>> Rates(np.ones(2), measured=measured, predicted=predicted).error
     0.25
     """
 

@@ -77,7 +77,9 @@ class CalibrationDisplay(Display):
     >>> X, y = datasets.sample_entries(tensor, 1.0, noise=0.2, random_state=0)
     >>> X, X_hidden, y, y_hidden = datasets.split_entries(X, y, 0.5, random_state=0)
     >>> model = PosteriorCompletion(random_state=0).fit(X, y)
-    >>> display = plotting.CalibrationDisplay.from_estimator(model, X_hidden, y_hidden, X_train=X)
+    >>> display = plotting.CalibrationDisplay.from_estimator(
+    ...     model, X_hidden, y_hidden, X_train=X
+    ... )
     >>> display.labels
     ['all', '11 or more']
     """

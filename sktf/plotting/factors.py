@@ -40,7 +40,8 @@ class FactorsDisplay(Display):
     Examples
     --------
     {Examples}
-    >>> display = plotting.FactorsDisplay.from_estimator(model, mode_names=["user", "item", "day"])
+    >>> names = ["user", "item", "day"]
+    >>> display = plotting.FactorsDisplay.from_estimator(model, mode_names=names)
     >>> [ax.get_xlabel() for ax in display.axes_[-1]]
     ['user', 'item', 'day']
     """

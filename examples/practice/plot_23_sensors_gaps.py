@@ -7,14 +7,19 @@ patterns are shared, :math:`T = \sum_r s_r \otimes d_r \otimes h_r` (sensor, day
 other sensors on those days, and other days of that sensor, say what was missed.
 """
 
+import warnings
+
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.model_selection import cross_val_score
 
-from sktf import CPCompletion
+from sktf import CompletionWarning, CPCompletion
 from sktf.datasets import entries_from_dense
 from sktf.metrics import normalized_rmse
 from sktf.model_selection import BlockKFold, CellKFold
+
+# Whole days are missing, of which held-out cells tell nothing: fit warns, the folds below tell.
+warnings.simplefilter("ignore", CompletionWarning)
 
 # %%
 # Three patterns: day and night, the rush hours of weekdays, and weather that moves from day to day.
