@@ -8,7 +8,7 @@ from sktf._averages.gibbs import Sampler
 from sktf._averages.posterior_space import Space
 from sktf._cells.sorting import cell_numbers
 from sktf._descent.race import as_good
-from sktf._models.verdict import Verdict, judge, share_of_step
+from sktf._models.verdict import Verdict, judge, share_of_step, sums_of_cells
 
 # Where chains begin: at the descent, and at small random factors.
 BOTH = "descent", "small"
@@ -145,7 +145,8 @@ def choose(model, training, held_out, n_components, rng, say):
         elif not is_cheap:
             break
     descent = model.predict(held_out.coords)
-    weight = _weight(fold, best.predicted, fold.space.standardized(descent))
+    of_cells = sums_of_cells(held_out)
+    weight = _weight(fold, best.predicted, fold.space.standardized(descent), of_cells)
     predicted = weight * fold.space.values(best.predicted) + (1 - weight) * descent
     verdict = _verdict(predicted, training, held_out)
     return Choice(best.n_components, best.begins, weight, verdict)
@@ -173,16 +174,16 @@ def _tried(fold, others, model, n_components, rng):
     return _Trial(n_components, best, predicted[best], error)
 
 
-def _weight(fold, chains, descent):
+def _weight(fold, chains, descent, of_cells):
     """Return the weight of chains beside a descent, by least squares (stacking, Wolpert 1992).
 
     It is larger than that by two standard errors: held-out cells have to ask for the descent, and
     few of them cannot.
     """
     step, left = chains - descent, fold.values - descent
-    if len(left) < _ENOUGH or not step.any():
+    if len(of_cells(left)) < _ENOUGH or not step.any():
         return 1.0
-    return share_of_step(left, step, fold.shares, _SIGNIFICANT)
+    return share_of_step(left, step, fold.shares, _SIGNIFICANT, of_cells)
 
 
 def _verdict(predicted, training, held_out):

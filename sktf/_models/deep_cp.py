@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval
 
 from sktf._docs import documented
+from sktf._models.cp import CPFactorization
 from sktf._models.gradient import GradientDescentCompletion
 from sktf._models.narrow_deep_cp import NarrowDeepCPFactorization
 from sktf._models.starts import component_start
@@ -67,6 +68,10 @@ class DeepCPFactorization(Factorization):
         return pack(self._balance(drawn) if init == "balanced" else drawn)
 
     def grown_within(self, bases, n_components, rng, start):
+        if not self.depth:
+            return CPFactorization(self.shape, n_components).grown_within(
+                bases, n_components, rng, start
+            )
         widths = [basis.shape[1] for basis in bases]
         model = NarrowDeepCPFactorization(self.shape, n_components, self.depth, widths)
         return model, model.start_within(rng, bases, start.scale)

@@ -65,7 +65,10 @@ class Fitting:
         estimator = self.estimator
         grown, cap = estimator._goes_on() and estimator._grown, estimator._most_components()
         model = estimator._factorization(self.frame.sizes, self.n_cells)
-        return model.narrowed(grown) if grown and cap in (None, grown) else model
+        if not grown or cap not in (None, grown):
+            return model
+        self.grown = grown
+        return model.narrowed(grown)
 
     def _count_cells(self, training):
         return training.n_distinct()

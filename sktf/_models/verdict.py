@@ -4,9 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sktf._cells.sorting import cell_numbers
+
 # Standard errors by which components must be better than none to count for the rank.
 _SIGNIFICANT = 2
-# Fewer held-out cells tell nothing.
+# Fewer distinct held-out cells tell nothing.
 _ENOUGH = 10
 # Relative squares of differences that are rounding.
 _EQUAL = 1e-24
@@ -19,7 +21,8 @@ class Verdict(NamedTuple):
     ``score`` its R^2, and ``score_error`` the standard error of this, None where the cells have no
     spread; ``learned`` tells whether the components are of use, ``share`` how much of them is
     predicted, 1 where they are, and ``beats_mean`` whether that is better than the mean of y.
-    ``squares`` are those of the errors of the cells, in one unit for all models of the same cells.
+    ``squares`` are those of the errors, in one unit for all models of the same cells and summed
+    over the rows of a cell: what a model leaves of it, they all have.
     """
 
     error: float
@@ -43,24 +46,32 @@ def judge(held_out, predicted, offset, mean, *, mean_will_do, doubts):
     # In units of a power of two near the largest value no square over- or underflows.
     unit = 2.0 ** np.frexp(np.abs(held_out.values).max())[1]
     center = np.average(held_out.values, weights=held_out.weights)
-    weights = held_out.weights / held_out.weights.sum()
+    weights, of_cells = held_out.weights / held_out.weights.sum(), sums_of_cells(held_out)
 
     def squares(at):
-        return weights * ((held_out.values - at) / unit) ** 2
+        return of_cells(weights * ((held_out.values - at) / unit) ** 2)
 
     around, level = squares(center), squares(mean)
     spread = around.sum()
-    has_spread = len(weights) > 1 and spread > _EQUAL
+    has_spread = len(around) > 1 and spread > _EQUAL
     without = mean if mean_will_do else offset
-    doubts = doubts and has_spread and len(weights) >= _ENOUGH
+    doubts = doubts and has_spread and len(around) >= _ENOUGH
     learned = not doubts or _is_less(squares(predicted), squares(without))
     left, step = (held_out.values - without) / unit, (predicted - without) / unit
-    share = 1.0 if learned else share_of_step(left, step, weights, -1)
+    share = 1.0 if learned else share_of_step(left, step, weights, -1, of_cells)
     kept = squares(predicted if learned else without + share * (predicted - without))
     score = float(1 - kept.sum() / spread) if has_spread else None
     score_error = _error_of_ratio(kept, around) if has_spread else None
     errors = (unit * float(np.sqrt(total)) for total in (kept.sum(), level.sum()))
     return Verdict(*errors, score, score_error, learned, share, _is_less(kept, level), kept)
+
+
+def sums_of_cells(observations):
+    """Return a function that sums what rows add to, over the rows of each cell."""
+    numbers = cell_numbers(observations)
+    if len(numbers) == numbers.max(initial=-1) + 1:
+        return lambda rows: rows
+    return lambda rows: np.bincount(numbers, weights=rows)
 
 
 def _error_of_ratio(squares, others):
@@ -77,16 +88,17 @@ def held_out_facts(verdict):
     return {"n_held_out": len(verdict.squares), "score_error": verdict.score_error}
 
 
-def share_of_step(left, step, weights, n_errors):
+def share_of_step(left, step, weights, n_errors, of_cells):
     """Return the share of a step that leaves least, by least squares, plus so many standard errors.
 
-    The error is that of White (1980), for squares of residuals that differ; 0 to 1 is returned.
+    The error is that of White (1980), for squares of residuals that differ, of the sums over the
+    rows of each cell (``sums_of_cells``); 0 to 1 is returned.
     """
     length = weights @ step**2
     if not length > 0:
         return 0.0
     share = weights @ (left * step) / length
-    error = np.sqrt(np.sum((weights * step * (left - share * step)) ** 2)) / length
+    error = np.linalg.norm(of_cells(weights * step * (left - share * step))) / length
     return float(np.clip(share + n_errors * error, 0, 1))
 
 

@@ -59,7 +59,8 @@ def test_the_error_of_the_score_is_near_that_of_the_jackknife():
     Of 1000 normal values the largest, of about 3.5 deviations, has a share of 1.2 %.
     """
     values, noise = np.random.default_rng(0).standard_normal((2, 1000))
-    held_out = Observations(np.zeros((1000, 2), int), values, np.ones(1000), (1, 1))
+    coords = np.column_stack([np.arange(1000), np.zeros(1000, int)])
+    held_out = Observations(coords, values, np.ones(1000), (1000, 1))
     predicted = values + 0.7 * noise
     how = {"mean_will_do": False, "doubts": False}
     verdict = judge(held_out, predicted, np.zeros(1000), 0.0, **how)

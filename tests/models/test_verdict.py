@@ -15,9 +15,10 @@ from sktf.model_selection import FiberKFold
 
 
 def held_out(values):
-    """Cells with these values, weighted alike."""
+    """Different cells with these values, weighted alike."""
     values = np.asarray(values, float)
-    return Observations(np.zeros((len(values), 2), int), values, np.ones(len(values)), (1, 1))
+    coords = np.column_stack([np.arange(len(values)), np.zeros(len(values), int)])
+    return Observations(coords, values, np.ones(len(values)), (len(values), 1))
 
 
 def verdict(values, predicted, offset=0.0, mean=0.0, *, mean_will_do=False, doubts=True):
@@ -50,6 +51,30 @@ def test_few_heavy_tailed_cells_that_are_explained_are_believed():
     assert verdict(values, 0.97 * values).learned
     gain = values**2 - (0.03 * values) ** 2
     assert gain.sum() < 2 * np.sqrt(len(gain)) * gain.std()
+
+
+def test_rows_of_one_cell_are_no_more_than_it():
+    """Six equal rows of each cell give the verdict of one; a cell is right or wrong as a whole."""
+    rng = np.random.default_rng(0)
+    once = held_out(rng.standard_normal(60))
+    predicted = 0.15 * once.values + 0.3 * rng.standard_normal(60)
+    often = once.take(rng.permutation(np.repeat(np.arange(60), 6)))
+    how = {"offset": 0.0, "mean": 0.0, "mean_will_do": False, "doubts": True}
+    one = judge(once, predicted, **how)
+    other = judge(often, predicted[often.coords[:, 0]], **how)
+    assert not one.learned and 0 < one.share < 1
+    for name in ("error", "score", "score_error", "learned", "share", "beats_mean"):
+        assert_allclose(getattr(other, name), getattr(one, name), rtol=1e-10)
+    assert len(other.squares) == 60
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_repeated_rows_of_noise_are_noise(seed):
+    """Six rows of a cell are no six witnesses that components are of use."""
+    X, y = noise_cells((9, 8, 7), 250, seed)
+    model = CPCompletion(shape=(9, 8, 7), random_state=seed)
+    with pytest.warns(CompletionWarning, match="Nothing was learned"):
+        assert model.fit(np.repeat(X, 6, axis=0), np.repeat(y, 6)).rank_ == 0
 
 
 def test_the_mean_takes_the_place_of_components_where_it_may():
