@@ -5,7 +5,7 @@ from sklearn.utils.parallel import delayed
 
 from sktf._averages.jobs import one_by_one
 from sktf._averages.predictive import Predictive
-from sktf._averages.telling import catching
+from sktf._cells.record import holding_back
 from sktf._models.base import BaseCompletion
 
 # Members whose share of unexplained variance on held-out cells exceeds that of the median member
@@ -16,17 +16,15 @@ _FAILED = 3
 def fit_all(members, data, told, n_jobs):
     """Put fitted members in the place of members; what they warn of is added to ``told``."""
     fits = [delayed(_fit)(number, member, data) for number, member in enumerate(members)]
-    with catching() as caught:
-        for number, member, messages in one_by_one(n_jobs, ordered=False)(fits):
-            members[number] = member
-            told += messages
-    told += [warning.message for warning in caught]
+    for number, member, messages in one_by_one(n_jobs, ordered=False)(fits):
+        members[number] = member
+        told += messages
 
 
 def _fit(number, member, data):
-    """Fit a member; return it and its warnings, if this is the main thread of a process."""
-    with catching() as caught:
-        return number, member.fit(**data), [warning.message for warning in caught]
+    """Fit a member; return it and its warnings."""
+    with holding_back() as held:
+        return number, member.fit(**data), held
 
 
 def variance_within(member, X):

@@ -18,9 +18,8 @@ from sktf._averages.posterior_choice import choose, split
 from sktf._averages.posterior_space import Space
 from sktf._averages.predictive import Predictive
 from sktf._averages.summaries import summary_of_chains
-from sktf._averages.telling import catching, tell_once
 from sktf._cells.identifiability import CompletionWarning, warn_of_cells
-from sktf._cells.record import current_record, note, note_cells, warn
+from sktf._cells.record import current_record, holding_back, note, note_cells, tell_once, warn
 from sktf._cells.validation import check_held_out, check_observations
 from sktf._descent.threads import one_blas_thread
 from sktf._docs import documented
@@ -242,7 +241,7 @@ class PosteriorCompletion(
         rng = check_random_state(self.random_state)
         training, held_out = (observations, given) if given else split(observations, rng)
         say = print if self.verbose else lambda line: None
-        with catching() as caught:
+        with holding_back() as held:
             model = _fit_inner(inner, training, held_out, rng)
             with one_blas_thread():
                 how = self.n_components, rng, say
@@ -250,7 +249,7 @@ class PosteriorCompletion(
             if choice.weight < 1 and given is None:
                 model = _fit_inner(inner, observations, None, rng)
         if choice.weight < 1:
-            tell_once((warning.message for warning in caught), 3)
+            tell_once(held, 3)
         seeds = rng.randint(np.iinfo(np.int32).max, size=self.n_chains)
         return Begun(Space.of(observations), model, choice, [Chain(int(seed)) for seed in seeds])
 

@@ -27,6 +27,11 @@ class Observations(NamedTuple):
         """Return the least and the largest value."""
         return float(self.values.min()), float(self.values.max())
 
+    def mean(self):
+        """Return the weighted mean of the values."""
+        alike = self.weights.strides == (0,)  # then nothing is multiplied
+        return float(self.values.mean() if alike else np.average(self.values, weights=self.weights))
+
     def n_distinct(self):
         """Return how many distinct cells there are."""
         return count_distinct(self.coords, self.shape)

@@ -4,6 +4,7 @@ Each call of fit writes into a record of its own, also inside another fit or in 
 """
 
 import warnings
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from time import perf_counter
@@ -13,6 +14,7 @@ import numpy as np
 from sktf._cells.sorting import count_distinct
 
 _RECORD: ContextVar[dict | None] = ContextVar("record", default=None)
+_HELD: ContextVar[list | None] = ContextVar("held", default=None)
 # To tell distinct cells among more rows may take a sort that is not worth its time.
 _MANY = 2**18
 
@@ -82,6 +84,26 @@ def warn(message, category, stacklevel):
 
     ``stacklevel`` does not count the frame of ``recorded``.
     """
-    in_fit = _RECORD.get() is not None
+    in_fit, held = _RECORD.get() is not None, _HELD.get()
     current_record()["warnings"].append(str(message))
-    warnings.warn(message, category, stacklevel + 1 + in_fit)
+    if held is None:
+        warnings.warn(message, category, stacklevel + 1 + in_fit)
+    else:
+        held.append(message if isinstance(message, Warning) else category(message))
+
+
+@contextmanager
+def holding_back():
+    """Hold the warnings of fits inside this context back, to tell them once: a list of them."""
+    held = []
+    token = _HELD.set(held)
+    try:
+        yield held
+    finally:
+        _HELD.reset(token)
+
+
+def tell_once(held, stacklevel):
+    """Warn of each of the warnings that differs; ``stacklevel`` as seen from here."""
+    for message in {(type(message), str(message)): message for message in held}.values():
+        warn(message, None, stacklevel + 1)

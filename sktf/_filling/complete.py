@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from sktf._averages.telling import catching, tell_once
+from sktf._cells.record import holding_back, tell_once
 from sktf._filling.arrays import complete_array
 from sktf._filling.filler import filler
 from sktf._filling.labeled import complete_dataset, complete_labeled
@@ -113,9 +113,9 @@ def complete(
     """
     complete_data = _way(data, values, cells)
     how = filler(estimator, return_std, return_model, clip=clip, random_state=random_state)
-    with catching() as caught:
+    with holding_back() as held:
         filled, std, model = complete_data(data, filler=how)
-    tell_once((warning.message for warning in caught), 2)
+    tell_once(held, 2)
     answer = [filled]
     if std is not None:
         answer.append(std)

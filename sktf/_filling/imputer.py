@@ -9,7 +9,7 @@ from sklearn.impute import MissingIndicator
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_data
 
-from sktf._averages.telling import catching, tell_once
+from sktf._cells.record import holding_back, tell_once
 from sktf._filling.filler import filler
 from sktf._models.pickles import VersionedPickle
 from sktf._models.restoring import restoring_features
@@ -130,11 +130,11 @@ class CompletionImputer(VersionedPickle, OneToOneFeatureMixin, TransformerMixin,
             mean, scale = _moments(X, known)
             standard = _standardized(X, mean, scale)[known.any(axis=1)][:, known.any(axis=0)]
             how = filler(self.estimator, False, True, random_state=self.random_state)
-            with catching() as caught:
+            with holding_back() as held:
                 model = how.fitted(*_known_cells(standard), standard.shape)
             fitted = {"estimator_": model, "mean_": mean, "scale_": scale, "indicator_": indicator}
             vars(self).update(fitted)
-        tell_once((warning.message for warning in caught), 3)  # the caller of fit
+        tell_once(held, 3)  # the caller of fit
         return self
 
     def transform(self, X):

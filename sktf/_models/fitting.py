@@ -232,7 +232,7 @@ class Fitting:
         factors = self.estimator._drawn(factors, self.counts, self.strength)
         factors = [*map(with_mean_row, factors, self.counts)]
         cells = to_cells(coords, frame.shape, frame.groups, frame.stored)
-        offset, mean = frame.offset.at(coords), _mean(self.training)
+        offset, mean = frame.offset.at(coords), self.training.mean()
         components, mean_will_do = sum_of_products(factors, cells), self._mean_will_do()
         nothing = mean_will_do and not components.any()
         predicted = np.full(len(coords), mean) if nothing else offset + components
@@ -321,7 +321,7 @@ class Fitting:
         if self.learned or not self._mean_will_do():
             return frame
         share = self.verdict.share
-        level = share * offset.level + (1 - share) * _mean(self.training)
+        level = share * offset.level + (1 - share) * self.training.mean()
         return frame._replace(offset=offset._replace(level=level))
 
     def end(self, attributes):
@@ -394,9 +394,3 @@ class Fitting:
                 f"step={estimator.step!r}, learning_rate={estimator.learning_rate}; lower "
                 "learning_rate or use step='adaptive'."
             )
-
-
-def _mean(observations):
-    values, weights = observations.values, observations.weights
-    alike = weights.strides == (0,)  # then nothing is multiplied
-    return float(values.mean() if alike else np.average(values, weights=weights))

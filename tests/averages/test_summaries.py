@@ -1,6 +1,8 @@
 """What averages tell of their members and chains."""
 
 import pickle
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -10,9 +12,7 @@ from cases.summaries import NAMES, all_fitted, cells, told
 from conftest import ESTIMATORS
 from sklearn.base import clone
 
-from sktf import (
-    CompletionEnsemble,
-)
+from sktf import CompletionEnsemble, CPCompletion, PosteriorCompletion
 
 # Short fits of few cells are the point here; what they warn of is looked at in test_record.py.
 pytestmark = [
@@ -62,3 +62,20 @@ def test_chains_tell_how_they_agree():
     assert (rows["chains"], rows["draws"], rows["components"]) == (4, 16, 2)
     alone = clone(model).set_params(n_chains=1).fit(*cells())
     assert np.isnan(alone.r_hat_) and "R-hat" not in told(alone)
+
+
+def test_warnings_are_told_in_any_thread():
+    """Of members, and of the descent of chains, in a thread that is not the main one."""
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(0, 6, (60, 3)), rng.standard_normal(60)
+    X[X[:, 0] == 3, 0] = 4  # no cell of index 3
+    small = CPCompletion(2, n_init=1, shape=(6,) * 3)
+    models = [
+        CompletionEnsemble(small, n_estimators=2, random_state=0),
+        PosteriorCompletion(small, n_samples=4, random_state=0),
+    ]
+    for model in models:
+        with ThreadPoolExecutor(1) as pool, warnings.catch_warnings(action="ignore"):
+            beside = pool.submit(clone(model).fit, X, y).result().summary().warnings
+            alone = clone(model).fit(X, y).summary().warnings
+        assert alone == beside and any("No cell tells of" in text for text in alone)
