@@ -99,8 +99,14 @@ def _named(cells, labels):
         return cells
     import pandas as pd
 
+    named = pd.Categorical.from_codes
     columns = zip(cells.T, labels.items(), strict=True)
-    return pd.DataFrame({name: pd.Categorical.from_codes(c, known) for c, (name, known) in columns})
+    return pd.DataFrame({name: named(codes, _plain(known)) for codes, (name, known) in columns})
+
+
+def _plain(known):
+    """Return an index as one of its values, where it has categories, which have another order."""
+    return known.astype(known.categories.dtype) if hasattr(known, "categories") else known
 
 
 def usable(labels):

@@ -252,3 +252,23 @@ def test_the_model_of_a_wide_table_knows_labels_that_tell(quick, labels, known):
     assert hasattr(model, "categories_") == known
     cell = pd.DataFrame({"row": [labels[2]], "column": [3]}) if known else [[2, 3]]
     assert model.predict(cell)[0] == filled.iloc[2, 3]
+
+
+CATEGORIES = {
+    "reversed": pd.CategoricalIndex(list("abcdef"), list("fedcba"), name="dose"),
+    "unused": pd.CategoricalIndex(list("abcdef"), list("xfyedcbaz"), ordered=True),
+    "numbers": pd.CategoricalIndex([1, 2, 3, 4, 5, 7], [7, 6, 5, 4, 3, 2, 1]),
+    "dates": pd.CategoricalIndex(pd.date_range("2024", periods=6, tz="Europe/Paris")[::-1]),
+}
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("case", CATEGORIES)
+def test_an_index_of_categories_is_read_by_position(case, axis, quick):
+    """Whatever the order of the categories, and those that do not occur."""
+    table = pd.DataFrame(np.outer(np.arange(1.0, 7.0), np.arange(1.0, 7.0)))
+    table.iloc[2, 3] = NAN
+    filled, model = complete(table.set_axis(CATEGORIES[case], axis=axis), quick, return_model=True)
+    assert_index_equal(filled.axes[axis], CATEGORIES[case])
+    assert_array_equal(filled, complete(table, quick))
+    assert model.categories_[axis].tolist() == CATEGORIES[case].tolist()
