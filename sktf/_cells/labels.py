@@ -195,12 +195,33 @@ def _hashed(values, source, place):
 def _as_array(labels):
     """Return labels of one kind as an array, of their own type where NumPy has it."""
     kind = _kind(type(labels[0])) if labels else None
-    dtype = {"dates": "datetime64[us]", "durations": "timedelta64[us]"}.get(kind)
+    dtype = {"dates": "datetime64", "durations": "timedelta64"}.get(kind)
     if dtype and not getattr(labels[0], "tzinfo", None):
-        return np.array(labels, dtype)
+        return _as_times(labels, dtype)
     if kind in ("numbers", "booleans") and np.array(labels).tolist() == labels:
         return np.array(labels)
     return np.fromiter(labels, object, len(labels))
+
+
+def _as_times(labels, dtype):
+    """Return dates or durations in microseconds, or where these merge some in a finer unit."""
+    coarse = np.array(labels, f"{dtype}[us]")
+    # pandas keeps nanoseconds where NumPy does not look.
+    exact = [label.to_numpy() if hasattr(label, "to_numpy") else label for label in labels]
+    fine = np.array(exact, dtype)
+    if (fine == coarse).all():
+        return coarse
+    _check_reach(fine, coarse)
+    return fine
+
+
+def _check_reach(fine, times):
+    """Raise where dates or durations lie beyond what a finer unit reaches, and have wrapped."""
+    if (fine.astype(times.dtype) != times).any():
+        raise ValueError(
+            f"Labels reach from {times.min()} to {times.max()}, beyond what {fine.dtype}, the "
+            "unit of some, holds; round these, or convert all to strings."
+        )
 
 
 def _kind(type_):
@@ -225,9 +246,10 @@ def _find(known, labels):
     if not _comparable(known, labels):
         return np.full(len(labels), -1)
     if known.dtype.kind in _TIMES:
-        order = np.argsort(known)
-        at = order[np.searchsorted(known, labels, sorter=order).clip(max=len(known) - 1)]
-        return np.where(known[at] == labels, at, -1)
+        order, same = np.argsort(known), labels.astype(known.dtype)
+        exact = same.astype(labels.dtype) == labels  # else it was rounded, or beyond the unit
+        at = order[np.searchsorted(known, same, sorter=order).clip(max=len(known) - 1)]
+        return np.where(exact & (known[at] == same), at, -1)
     numbers = {label: number for number, label in enumerate(known.tolist())}
     return np.fromiter(map(numbers.get, labels.tolist(), repeat(-1)), np.int64, len(labels))
 

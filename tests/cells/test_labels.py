@@ -107,6 +107,43 @@ def test_equal_numbers_are_one_label():
     assert LabelTable.read([[datetime.date(2024, 3, 1)]]).among(dates).tolist() == [[1]]
 
 
+NANOSECONDS = np.array([0, 1, 999, 1000], "m8[ns]")
+FINE = {
+    "dates of pandas": (pd.Series(DAYS[0] + NANOSECONDS), "M8[ns]"),
+    "durations of pandas": (pd.Series(NANOSECONDS), "m8[ns]"),
+    "dates before 1970": (pd.Series(np.datetime64(-1, "ns") - NANOSECONDS), "M8[ns]"),
+}
+
+
+@pytest.mark.parametrize("case", FINE)
+def test_nanoseconds_are_kept(case):
+    """In objects as in columns of their type, and each finds those of the other."""
+    times, dtype = FINE[case]
+    native, objects = times.to_frame(), times.astype(object).to_frame()
+    scalars = np.fromiter((time.to_numpy() for time in times), object)[:, None]
+    for table_ in native, objects, scalars, objects.astype("category"):
+        read = LabelTable.read(table_)
+        assert read.labels[0].dtype == dtype
+        assert_array_equal(read.labels[0][read.numbers[:, 0]], times)
+        for other in native, objects, scalars:
+            assert_array_equal(LabelTable.read(other).among(read.labels), read.numbers)
+
+
+def test_dates_beyond_a_finer_unit():
+    """The year 9999 is found, and does not hide others; beside nanoseconds it is refused."""
+    known = [["2024-01-01"], ["2024-02-01"], ["9999-12-31"]]
+    labels = LabelTable.read(np.array(known, "M8[us]")).labels
+    asked = LabelTable.read(np.array(known[1:2], "M8[ns]"))
+    assert asked.among(labels).tolist() == [[1]]
+    wrapped = np.array(known, "M8[us]").astype("M8[ns]")  # of the year 1816
+    assert LabelTable.read(wrapped).among(labels).tolist() == [[0], [1], [-1]]
+    fine = LabelTable.read(np.sort(wrapped, axis=0))
+    assert LabelTable.read(np.array(known, "M8[us]")).among(fine.labels)[2] == -1
+    mixed = np.array([[pd.Timestamp(1)], [pd.Timestamp("9999-12-31")]], object)
+    with pytest.raises(ValueError, match="beyond what datetime64.ns., the unit of some, holds"):
+        LabelTable.read(mixed)
+
+
 def test_a_million_rows_take_seconds():
     """Two columns of strings, 200,000 distinct ones: about a second on one core; 10 are allowed."""
     rng = np.random.default_rng(0)
