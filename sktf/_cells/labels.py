@@ -70,7 +70,7 @@ class LabelTable(NamedTuple):
             )
         occurs = np.bincount(self.numbers[:, mode], minlength=len(labels)) > 0
         new = labels[occurs & (_find(known, labels) < 0)]
-        return [*categories[:mode], np.concatenate([known, new]), *categories[mode + 1 :]]
+        return [*categories[:mode], _joined(known, new), *categories[mode + 1 :]]
 
     def name(self, row, mode):
         """Return what a message calls the label of a row."""
@@ -194,7 +194,8 @@ def _hashed(values, source, place):
 
 def _as_array(labels):
     """Return labels of one kind as an array, of their own type where NumPy has it."""
-    kind = _kind(type(labels[0])) if labels else None
+    kinds = set(map(_kind, set(map(type, labels))))
+    kind = kinds.pop() if len(kinds) == 1 else None
     dtype = {"dates": "datetime64", "durations": "timedelta64"}.get(kind)
     if dtype and not getattr(labels[0], "tzinfo", None):
         return _as_times(labels, dtype)
@@ -213,6 +214,16 @@ def _as_times(labels, dtype):
         return coarse
     _check_reach(fine, coarse)
     return fine
+
+
+def _joined(known, new):
+    """Return labels after those known, all exactly what they were."""
+    if known.dtype.kind not in _TIMES:
+        return _as_array([*known.tolist(), *new.tolist()])
+    joined = np.concatenate([known, new])
+    _check_reach(joined[: len(known)], known)
+    _check_reach(joined[len(known) :], new)
+    return joined
 
 
 def _check_reach(fine, times):

@@ -144,6 +144,58 @@ def test_dates_beyond_a_finer_unit():
         LabelTable.read(mixed)
 
 
+BIG = 2**53
+GROWN = {
+    "a fraction": (np.array([BIG, BIG + 1]), np.array([0.5])),
+    "signs": (np.array([2**64 - 1, 2**63], np.uint64), np.array([-1])),
+    "single precision": (np.array([0.1, 0.2], np.float32), np.array([16777217])),
+    "whole numbers": (np.array([1, 2], np.int8), np.array([300])),
+    "strings": (np.array(["a", "b"]), np.array(["long"])),
+}
+
+
+@pytest.mark.parametrize("case", GROWN)
+def test_labels_that_are_learned_leave_those_known_as_they_are(case):
+    """Whatever type holds both."""
+    known, new = (labels[:, None] for labels in GROWN[case])
+    categories = LabelTable.read(known).labels
+    grown = LabelTable.read(new).grown(categories, 0)[0]
+    assert grown.tolist() == [*categories[0].tolist(), *new[:, 0].tolist()]
+    assert LabelTable.read(known).among([grown]).max() < len(known)
+    assert LabelTable.read(new).among([grown]).tolist() == [[len(known)]]
+
+
+def test_dates_to_learn_may_be_finer():
+    """Those known stay; of dates beyond the finer unit others would come, and they are refused."""
+    later = DAYS[:1, None] + np.timedelta64(1, "ns")
+    grown = LabelTable.read(later).grown([DAYS], 0)[0]
+    assert_array_equal(grown, np.append(DAYS, later))
+    read = LabelTable.read(np.array([["9999-12-31"]], "M8[us]"))
+    with pytest.raises(ValueError, match="to 9999-12-31.*beyond what datetime64.ns."):
+        read.grown([DAYS.astype("M8[ns]")], 0)
+
+
+MIXED = {
+    "numbers and tuples": [3, (1, "a"), (1, "b")],
+    "a tuple first": [(1, "a"), 3, "x"],
+    "numbers and strings": [3, "3", 2.5],
+    "booleans and strings": [True, "True"],
+    "dates and strings": [DAYS[0].item(), "2024-03-01"],
+}
+
+
+@pytest.mark.parametrize("case", MIXED)
+def test_categories_that_mix_types(case):
+    """Are what they are: pandas has put them in order, so that they need not compare."""
+    labels = np.fromiter(MIXED[case], object)
+    read = LabelTable.read(
+        pd.DataFrame({"a": pd.Categorical(labels, pd.Index(labels, tupleize_cols=False))})
+    )
+    assert list(read.labels[0]) == MIXED[case]
+    assert [type(label) for label in read.labels[0]] == [type(label) for label in labels]
+    assert read.among(read.labels)[:, 0].tolist() == [*range(len(labels))]
+
+
 def test_a_million_rows_take_seconds():
     """Two columns of strings, 200,000 distinct ones: about a second on one core; 10 are allowed."""
     rng = np.random.default_rng(0)
