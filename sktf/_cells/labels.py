@@ -56,18 +56,24 @@ class LabelTable(NamedTuple):
     def among(self, categories):
         """Return numbers in the order of ``categories``, -1 where a label is none of them."""
         numbers = self.numbers.copy()
-        for column, known, labels in zip(numbers.T, categories, self.labels, strict=False):
-            column[:] = _find(known, labels)[column]
+        for mode, (known, labels) in enumerate(zip(categories, self.labels, strict=False)):
+            self._check_type(known, mode)
+            numbers[:, mode] = _find(known, labels)[numbers[:, mode]]
         return numbers
+
+    def _check_type(self, known, mode):
+        """Raise where no label of a mode compares with those known, or is a rounded one of them."""
+        labels = self.labels[mode]
+        if len(labels) and not (_comparable(known, labels) and _equally_precise(known, labels)):
+            raise ValueError(
+                f"{self.source} has {_described(labels)} in {self.places[mode]}, but fit has seen "
+                f"{_described(known)} there; give labels of one type."
+            )
 
     def grown(self, categories, mode):
         """Return categories to which those of a mode that are new have been appended."""
         known, labels = categories[mode], self.labels[mode]
-        if not _comparable(known, labels):
-            raise ValueError(
-                f"{self.source} has {_kind_of(labels)} in {self.places[mode]}, but fit has seen "
-                f"{_kind_of(known)} there; give labels of one type."
-            )
+        self._check_type(known, mode)
         occurs = np.bincount(self.numbers[:, mode], minlength=len(labels)) > 0
         new = labels[occurs & (_find(known, labels) < 0)]
         return [*categories[:mode], _joined(known, new), *categories[mode + 1 :]]
@@ -240,16 +246,33 @@ def _kind(type_):
     return next((kind for base, kind in _KINDS if issubclass(type_, base)), type_.__name__)
 
 
-def _kind_of(labels):
-    """Return what the labels of an array are called."""
-    named = {"b": "booleans", "M": "dates", "m": "durations"}
-    return named.get(labels.dtype.kind) or _kind(type(labels[0]) if len(labels) else object)
+def _kinds(labels):
+    """Return what the labels of an array are called, of each of their types."""
+    named = {"b": "booleans", "M": "dates", "m": "durations"}.get(labels.dtype.kind)
+    return {named} if named else {_kind(type_) for type_ in set(map(type, labels))}
+
+
+def _described(labels):
+    """Return what a message calls the labels of an array."""
+    native = f" ({labels.dtype})" if labels.dtype.kind == "f" else ""
+    # Other dates have a type of NumPy.
+    zone = " with a time zone" if labels.dtype == object and _kinds(labels) == {"dates"} else ""
+    return " and ".join(sorted(_kinds(labels))) + native + zone
 
 
 def _comparable(known, labels):
     times = {known.dtype.kind, labels.dtype.kind} & set(_TIMES)
     same = known.dtype.kind == labels.dtype.kind
-    return _kind_of(known) == _kind_of(labels) and (same or not times)
+    return _kinds(known) & _kinds(labels) and (same or not times)
+
+
+def _equally_precise(known, labels):
+    """Whether labels find the same number in the lesser of two precisions as in their own."""
+    coarse = min(known.dtype, labels.dtype, key=lambda dtype: dtype.itemsize)
+    if known.dtype.kind + labels.dtype.kind != "ff" or known.dtype == labels.dtype:
+        return True
+    rounded = _find(known.astype(coarse), labels.astype(coarse))
+    return ((rounded < 0) | (_find(known, labels) >= 0)).all()
 
 
 def _find(known, labels):

@@ -86,15 +86,51 @@ def test_categories_keep_their_order_and_those_without_cells():
     assert again[:, 0].tolist() == [3, 1, -1]
 
 
-@pytest.mark.parametrize(
-    ("known", "asked"),
-    [(["1", "2"], [1]), ([1, 2], ["1"]), ([True, False], [1]), (list(DAYS), ["2024-03-01"])],
-    ids=str,
-)
-def test_labels_of_another_type_are_others(known, asked):
-    """The number 1 is not the string "1", nor True, nor is a date its text."""
-    labels = LabelTable.read([[label] for label in known]).labels
-    assert LabelTable.read([[label] for label in asked]).among(labels).tolist() == [[-1]]
+ZONED = pd.DatetimeIndex(DAYS).tz_localize("UTC")
+OTHER_TYPES = {
+    "number": (["1", "2"], [1], "numbers in mode 0, but fit has seen strings there; give labels"),
+    "string": ([1, 2], ["1"], "strings in mode 0, but fit has seen numbers"),
+    "boolean": ([1, 2], [True], "booleans in mode 0, but fit has seen numbers"),
+    "text of a date": (list(DAYS), ["2024-03-01"], "strings in mode 0, but fit has seen dates"),
+    "zone": (list(DAYS), list(ZONED), "dates with a time zone in mode 0, but fit has seen dates t"),
+    "single": (np.array([0.1, 0.5]), np.array([0.1], np.float32), r"float32.*float64"),
+    "double": (np.array([0.1, 0.5], np.float32), np.array([0.5, 0.1]), r"float64.*float32"),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_TYPES)
+def test_labels_of_another_type_are_refused(case):
+    """The number 1 is not the string "1", nor True; a rounded number is another. None is new."""
+    known, asked, message = OTHER_TYPES[case]
+    categories = LabelTable.read(np.asarray(known)[:, None]).labels
+    read = LabelTable.read(np.asarray(asked)[:, None])
+    with pytest.raises(ValueError, match=message):
+        read.among(categories)
+    with pytest.raises(ValueError, match=message):
+        read.grown(categories, 0)
+
+
+@pytest.mark.filterwarnings("ignore::sktf.CompletionWarning")
+@pytest.mark.parametrize("handle_unknown", ["auto", "error", "mean"])
+def test_labels_of_another_type_are_refused_by_predict(handle_unknown):
+    """Whatever becomes of new ones."""
+    fitted = model(handle_unknown=handle_unknown).fit(table(), Y)
+    with pytest.raises(ValueError, match="X has strings in column 'dose' .mode 1., but fit has se"):
+        fitted.predict(table().astype({"dose": str}))
+
+
+def test_numbers_of_another_precision_may_be_equal_or_new():
+    """A half is the same in both, and what is near no label known is new."""
+    categories = LabelTable.read(np.array([[0.1], [0.5]])).labels
+    asked = np.array([[0.5], [0.2], [7.0]], np.float32)
+    assert LabelTable.read(asked).among(categories).tolist() == [[1], [-1], [-1]]
+
+
+def test_labels_of_several_types_are_found_by_one_of_them():
+    """In categories of pandas."""
+    labels = pd.DataFrame({"a": pd.Categorical(["a", 3, 2], ["a", 3, 2])})
+    categories = LabelTable.read(labels).labels
+    assert LabelTable.read([[2], [3]]).among(categories).tolist() == [[2], [1]]
 
 
 def test_equal_numbers_are_one_label():
