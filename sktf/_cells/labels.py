@@ -146,7 +146,7 @@ def _numbered(column, rows, source, place):
         labels, numbers = np.asarray(column.cat.categories), np.asarray(codes)[rows]
         labels = labels if labels.dtype.kind in _NATIVE else _as_array(labels.tolist())
     else:
-        values = np.asarray(column)[rows]
+        values = _values(column, place)[rows]
         if values.dtype.kind in _NATIVE:
             labels, numbers = _sorted(values)
         else:
@@ -160,6 +160,24 @@ def _numbered(column, rows, source, place):
             "those rows out."
         )
     return labels, numbers
+
+
+def _values(column, place):
+    """Return a column as an array; dates of polars with a time zone as those of pandas."""
+    if getattr(getattr(column, "dtype", None), "time_zone", None) is None:
+        return np.asarray(column)
+    return np.fromiter(listed(column, place), object, len(column))
+
+
+def listed(column, place):
+    """Return a column of polars as values of Python, which has no nanoseconds."""
+    in_ns = getattr(column.dtype, "time_unit", None) == "ns"
+    if in_ns and (column.to_physical() % 1000 != 0).any():
+        raise ValueError(
+            f"Python would round the nanoseconds of {place}; round them with "
+            "dt.cast_time_unit('us'), or make them strings."
+        )
+    return column.to_list()
 
 
 def _sorted(values):

@@ -178,6 +178,15 @@ def test_labels_of_any_kind(quick):
     assert list(filled.columns) == [0, 1, 2]
 
 
+def test_labels_of_several_types(quick):
+    """Numbers and tuples, of which NumPy makes no array."""
+    users = np.fromiter([3, (1, "a"), 3, (2, "b")], object)
+    table = pd.DataFrame({"user": users, "film": list("xxyz"), "stars": [1.0, 2.0, 3.0, 4.0]})
+    filled, model = complete(table, quick, values="stars", return_model=True)
+    assert model.shape_ == (3, 3) and set(filled["user"]) == set(users)
+    assert_array_equal(model.predict(filled[["user", "film"]].astype("category")), filled["stars"])
+
+
 def test_long_tables_of_polars(quick):
     """Come back as such, with their types."""
     day = datetime.date(2024, 1, 1)
@@ -193,6 +202,46 @@ def test_long_tables_of_polars(quick):
     assert filled["stars"].to_list() == complete(frame, quick, values="stars")["stars"].to_list()
     with pytest.raises(ValueError, match="Row 3 has no label in column 'day'"):
         complete(table, quick, values="stars")
+
+
+TIMES = pl.Series([86_400_000_000 * n for n in (3, 1, 3, 2, 2)])
+LABELS = {
+    "zone": TIMES.cast(pl.Datetime("us")).dt.replace_time_zone("Europe/Paris"),
+    "zone, milliseconds": TIMES.cast(pl.Datetime("us", "UTC")).dt.cast_time_unit("ms"),
+    "dates": TIMES.cast(pl.Datetime("us")).cast(pl.Date),
+    "nanoseconds": TIMES.cast(pl.Datetime("us")).dt.cast_time_unit("ns"),
+    "durations": TIMES.cast(pl.Duration("us")),
+    "single precision": TIMES.cast(pl.Float32) / 3,
+    "large numbers": TIMES.cast(pl.UInt64) + 2**63,
+    "ordered": pl.Series(list("cacbb"), dtype=pl.Enum(list("zcba"))),
+    "booleans": TIMES > 100_000_000_000,
+}
+
+
+@pytest.mark.parametrize("case", LABELS)
+def test_the_model_of_a_long_table_of_polars_knows_its_labels(case, quick):
+    """It predicts what was filled in, of the labels that come back."""
+    table = pl.DataFrame({"a": LABELS[case], "b": list("xxyyx"), "stars": [1.0, 2, 3, 4, 5]})
+    filled, model = complete(table, quick, values="stars", return_model=True)
+    assert filled.schema == pl.Schema(table.schema) and len(filled)
+    assert_array_equal(model.predict(filled[["a", "b"]]), filled["stars"])
+
+
+def test_nanoseconds_of_polars_are_not_rounded(quick):
+    """Python has none; with a time zone neither has an estimator."""
+    times = pl.Series([1, 2, 1001]).cast(pl.Datetime("ns"))
+    for each in (
+        times,
+        times.dt.replace_time_zone("UTC"),
+        pl.Series([1, 2, 3]).cast(pl.Duration("ns")),
+    ):
+        table = pl.DataFrame({"a": each, "b": list("xyx"), "stars": [1.0, 2.0, 3.0]})
+        with pytest.raises(ValueError, match="nanoseconds of column 'a'; round them with"):
+            complete(table, quick, values="stars")
+    with pytest.raises(ValueError, match="nanoseconds of column 't' .mode 0."):
+        quick.set_params(encode=True).fit(
+            pl.DataFrame({"t": times.dt.replace_time_zone("UTC"), "b": list("xyx")}), [1, 2, 3]
+        )
 
 
 RATED = pd.DataFrame({"user": ["a", "b", "a"], "film": ["x", "x", "y"], "stars": [1.0, 2.0, 3.0]})
@@ -216,6 +265,24 @@ BAD = {
         "Row 2 has the value -inf in column 'stars'",
     ),
     "no value": (RATED.assign(stars=NAN), "stars", ValueError, "No cell has a value"),
+    "lists": (
+        pl.DataFrame({"user": [[1], [2]], "film": ["x", "y"], "stars": [1.0, 2.0]}),
+        "stars",
+        TypeError,
+        "Column 'user' holds what is no label .*; give strings, numbers or dates",
+    ),
+    "structures": (
+        pl.DataFrame({"user": [{"a": 1}, {"a": 2}], "film": ["x", "y"], "stars": [1.0, 2.0]}),
+        "stars",
+        TypeError,
+        "Column 'user' holds what is no label",
+    ),
+    "lists of pandas": (
+        RATED.assign(film=[["x"], ["x"], ["y"]]),
+        "stars",
+        TypeError,
+        "Column 'film' holds what is no label",
+    ),
     "name taken": (RATED.assign(stars_std=1), "stars", ValueError, "Rename column 'stars_std'"),
     "too large": (
         pd.DataFrame({"user": MANY, "film": MANY, "stars": 1.0}),
