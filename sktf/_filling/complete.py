@@ -52,7 +52,7 @@ def complete(
     clip : {"range"} or (float, float), default=None
         Bounds of what is predicted, set in the estimator. None: as it has them.
     random_state : int, RandomState instance or None, default=None
-        Set in the estimator if it has one. None: as it has it.
+        Set in the estimator and in those inside it, where they have one. None: as they have it.
 
     Returns
     -------

@@ -67,8 +67,7 @@ class Filler(NamedTuple):
         model, given = clone(self.estimator), {"shape": shape, "encode": encode, **self.given}
         for name in model.get_params():
             last = name.rsplit("__", 1)[-1]
-            # The outermost random_state draws those inside.
-            if last in given and (name == last or last != "random_state"):
+            if last in given:
                 model.set_params(**{name: given[last]})
         return model.fit(X, y)
 

@@ -42,7 +42,7 @@ class CompletionImputer(VersionedPickle, OneToOneFeatureMixin, TransformerMixin,
     keep_empty_features : bool, default=False
         Whether to keep features without any value in ``fit``, filled with 0.
     random_state : int, RandomState instance or None, default=None
-        Set in the estimator. None: as it has it.
+        Set in the estimator, as `complete` does. None: as it has it.
 
     Attributes
     ----------
