@@ -18,7 +18,7 @@ from sktf._averages.stacking import Composition, folds, labels_of, shape_of, sta
 from sktf._averages.summaries import summary_of_members
 from sktf._averages.telling import catching, tell_once
 from sktf._cells.identifiability import CompletionWarning
-from sktf._cells.record import current_record, note, warn
+from sktf._cells.record import current_record, note, outside, warn
 from sktf._cells.validation import check_held_out, check_observations
 from sktf._docs import documented
 from sktf._models.base import BaseCompletion
@@ -331,7 +331,7 @@ class CompletionEnsemble(
         with catching() as caught:  # all members say the same of new labels
             predictions = np.array([member.predict(X) for member in members])
             within = [variance_within(member, X) for member in members] if return_std else None
-        tell_once((warning.message for warning in caught), 2)
+        tell_once((warning.message for warning in caught), outside())
         mean = self.weights_ @ predictions
         if not return_std:
             return mean

@@ -143,7 +143,7 @@ class Predictive(PredictsFrames):
     def _checked(self, X):
         """Return the coordinates of cells, and which of them are inside ``shape_``."""
         check_is_fitted(self)
-        return check_cells(self, X, self.shape_, self.estimator_.handle_unknown, 3)
+        return check_cells(self, X, self.shape_, self.estimator_.handle_unknown)
 
     def _cells(self, coords, known=True):
         """Return the rows that cells read, and what the descent predicts where it counts."""

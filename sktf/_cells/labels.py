@@ -11,7 +11,7 @@ from scipy.sparse import issparse
 
 from sktf._cells.complaints import columns_of, is_blank, place_of
 from sktf._cells.identifiability import CompletionWarning
-from sktf._cells.record import warn
+from sktf._cells.record import outside, warn
 
 # Types whose values compare with each other, and what they are called.
 _KINDS = (
@@ -93,7 +93,7 @@ class LabelTable(NamedTuple):
                 f"{remedy}"
             )
 
-    def warn_new(self, numbers, stacklevel):
+    def warn_new(self, numbers):
         """Warn, once, where labels are new, with how many of which mode."""
         told = []
         for mode, column in enumerate(numbers.T):
@@ -108,7 +108,7 @@ class LabelTable(NamedTuple):
                 f"{'; '.join(told)}. Predicted is what the known ones predict on average; extend "
                 "learns new ones, handle_unknown='mean' takes them without a word.",
                 CompletionWarning,
-                stacklevel + 1,
+                outside(),
             )
 
 

@@ -10,6 +10,7 @@ from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_data
 
 from sktf._averages.telling import catching, tell_once
+from sktf._cells.record import outside
 from sktf._cells.validation import MAX_VALUE
 from sktf._filling.filler import filler
 from sktf._models.pickles import VersionedPickle
@@ -139,7 +140,7 @@ class CompletionImputer(VersionedPickle, OneToOneFeatureMixin, TransformerMixin,
                 model = how.fitted(*_known_cells(standard), standard.shape)
             fitted = {"estimator_": model, "mean_": mean, "scale_": scale, "indicator_": indicator}
             vars(self).update(fitted)
-        tell_once((warning.message for warning in caught), 3)  # the caller of fit
+        tell_once((warning.message for warning in caught), outside())
         return self
 
     def transform(self, X):

@@ -93,6 +93,12 @@ def test_new_labels_are_told_of_once(pair, data):
     with pytest.warns(CompletionWarning, match=message) as caught:
         mean, std = labels.predict(rows, return_std=True)
     assert len(caught) == 1 and caught[0].filename == __file__
+    for name in "predict_frame", "predict_quantiles", "sample_y":
+        options = {"quantiles": [0.5]} if name == "predict_quantiles" else {}
+        if hasattr(labels, name):
+            with pytest.warns(CompletionWarning, match=message) as caught:
+                getattr(labels, name)(rows, **options)
+            assert [warning.filename for warning in caught] == [__file__]
     at = [sorted(set(data[1][name])).index(rows[name][0]) for name in NAMES[1:]]
     # Exact of components; the mean row of a draw is drawn, so that chains are off by a part of y's
     # deviation, 1.

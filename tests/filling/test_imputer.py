@@ -265,9 +265,10 @@ def test_a_warning_of_the_estimator_comes_once():
     """Where nothing was learned; at the line of the user."""
     X = np.random.RandomState(0).standard_normal((40, 6))
     X[::3, 0] = NAN
-    with pytest.warns(UserWarning, match="Nothing was learned") as caught:
-        CompletionImputer(random_state=0).fit(X)
-    assert [warning.filename for warning in caught] == [__file__]
+    for name in "fit", "fit_transform":
+        with pytest.warns(UserWarning, match="Nothing was learned") as caught:
+            getattr(CompletionImputer(random_state=0), name)(X)
+        assert [warning.filename for warning in caught] == [__file__]
 
 
 BAD = {
