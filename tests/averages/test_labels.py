@@ -108,6 +108,22 @@ def test_new_labels_are_told_of_once(pair, data):
     assert std[0] > std[1]
 
 
+@pytest.mark.parametrize("encode", [False, True])
+def test_the_descent_knows_the_names_of_modes(data, encode):
+    """And tells of factors by them."""
+    X, table, y = data
+    frame = table if encode else pd.DataFrame(X, columns=NAMES)
+    model = averages(encode)["posterior"].fit(frame, y)
+    assert model.estimator_.factor_frame("item").index.name == "item"
+    label = frame["item"].iloc[0]
+    found, _ = model.estimator_.nearest("item", label)
+    assert label not in found and set(found) < set(frame["item"])
+    assert model.estimator_.encode is encode
+    assert np.isfinite(model.estimator_.predict(frame)).all()
+    other = model.fit(frame.to_numpy(), y).estimator_
+    assert not hasattr(other, "feature_names_in_")
+
+
 def test_held_out_labels(data):
     """X_val is read with the labels of X."""
     X, table, y = data
