@@ -132,9 +132,9 @@ def _way(data, values, cells):
     if is_table and values is not None:
         return partial(complete_long, values=values, everything=cells == "all")
     if values is not None or cells == "all":
+        remedy = "name their column of values, values=..." if is_table else "leave both out"
         raise TypeError(
-            f"values and cells are for long tables: values={values!r} names their column of "
-            f"values. The data are a {type(data).__name__}."
+            f"values and cells are for long tables; {remedy}. The data are a {type(data).__name__}."
         )
     if is_table:
         return complete_wide

@@ -301,6 +301,13 @@ def test_long_tables_that_cannot_be_completed(case):
         complete(table, values=values)
 
 
+@pytest.mark.parametrize("table", [RATED, pl.DataFrame(RATED.to_dict("list"))])
+def test_all_cells_of_a_table_whose_values_are_not_named(table):
+    """The parameter that is missing is named."""
+    with pytest.raises(TypeError, match="long tables; name their column of values, values="):
+        complete(table, cells="all")
+
+
 @pytest.mark.parametrize(
     ("labels", "known"),
     [
