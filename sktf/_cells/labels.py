@@ -145,6 +145,8 @@ def _numbered(column, rows, source, place):
     if codes is not None:
         labels, numbers = np.asarray(column.cat.categories), np.asarray(codes)[rows]
         labels = labels if labels.dtype.kind in _NATIVE else _as_array(labels.tolist())
+        if labels.dtype.kind == "f":
+            numbers = np.where(np.isin(numbers, np.flatnonzero(np.isinf(labels))), -1, numbers)
     else:
         values = _values(column, place)[rows]
         if values.dtype.kind in _NATIVE:

@@ -114,4 +114,5 @@ def usable(labels):
         isinstance(name, str) and known.nlevels == 1 and known.is_unique and not known.hasnans
         for name, known in labels.items()
     )
-    return labels if plain else None
+    infinite = plain and any(known.isin([np.inf, -np.inf]).any() for known in labels.values())
+    return labels if plain and not infinite else None

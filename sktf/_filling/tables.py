@@ -111,11 +111,11 @@ def _labels(name, column):
         raise TypeError(
             f"Column {name!r} holds what is no label ({error}); give strings, numbers or dates."
         ) from error
-    blank = column.isna().to_numpy()
+    blank = (column.isna() | column.isin([np.inf, -np.inf])).to_numpy()
     if blank.any():
-        raise ValueError(
-            f"Row {int(np.argmax(blank))} has no label in column {name!r}; leave such rows out."
-        )
+        row = int(np.argmax(blank))
+        what = "no label" if column.isna().iloc[row] else f"the label {column.iloc[row]}"
+        raise ValueError(f"Row {row} has {what} in column {name!r}; leave such rows out.")
     return column
 
 

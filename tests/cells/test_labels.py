@@ -282,6 +282,14 @@ BAD_TABLES = {
     "complex": ([[1j, 2], [2j, 3]], r"Complex data not supported: X in mode 0"),
     "tuples": (with_label((1, "a")).assign(who=[(1, "a"), (1, 2)] * 5), r"X holds what is no lab"),
     "infinity": (table(second=np.array([1, 2, np.inf])), r"infinity: row 2 has no label in column"),
+    "infinite category": (
+        table(second=np.array([1, 2, np.inf])).astype({"dose": "category"}),
+        r"infinity: row 2 has no label in column 'dose'",
+    ),
+    "no category": (
+        table().assign(who=pd.Categorical([None] * len(CODES))),
+        r"row 0 has no label in column 'who'",
+    ),
     "masked": (np.ma.masked_equal(CODES, 2), r"X has masked entries"),
     "vector": (np.array(list("abcd")), r"Expected 2D array, got 1D array.*Reshape your data"),
     "lazy": (pl.DataFrame({"a": ["x"]}).lazy(), r"X is a LazyFrame.* pass X.collect\(\)"),

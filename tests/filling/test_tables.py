@@ -256,6 +256,12 @@ BAD = {
         ValueError,
         "Row 1 has no label in column 'film'; leave",
     ),
+    "infinite label": (
+        RATED.assign(film=[1.0, -np.inf, 2.0]),
+        "stars",
+        ValueError,
+        "Row 1 has the label -inf in column 'film'; leave such rows out",
+    ),
     "no numbers": (RATED, "user", TypeError, "'user', that of values, holds no numbers"),
     "digits": (RATED.astype({"stars": str}), "stars", TypeError, "'stars'.* holds no numbers"),
     "infinite": (
@@ -315,6 +321,7 @@ def test_all_cells_of_a_table_whose_values_are_not_named(table):
         ([1.5, 2.5, 4.0, 8.0, 9.0, 10.0], True),
         (["a", "a", "b", "b", "c", "c"], False),
         (["a", None, "b", "c", "d", "e"], False),
+        ([1.0, 2.0, 3.0, 4.0, 5.0, np.inf], False),
         (pd.MultiIndex.from_product([["x", "y"], [1, 2, 3]]), False),
     ],
 )
