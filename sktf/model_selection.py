@@ -1,7 +1,8 @@
 """Cross-validation over cells, fibers and blocks: scikit-learn splitters on rows of indices.
 
 All three deal whole groups of ``datasets.entry_groups`` to the folds, so that no held-out cell is
-seen in training. A column of X holds indices, or labels, which are numbered in sorted order.
+seen in training. A column of X holds indices, or labels, which are numbered as with
+``encode=True``.
 """
 
 import numpy as np

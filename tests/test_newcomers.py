@@ -28,7 +28,7 @@ search.fit(table[["user", "film"]], table["stars"])
 predicted = search.predict(wanted)
 """,
     ),
-    "factors with their labels": (1, "display = FactorsDisplay.from_estimator(labelled)"),
+    "factors with their labels": (1, "display = FactorsDisplay.from_estimator(labeled)"),
     "models compared by whole fibers": (
         3,
         """
@@ -40,7 +40,7 @@ sums = cross_val_score(CPCompletion(shape=shape, offset="additive"), X, y, cv=fo
     "save, load, extend, and say how far off": (
         5,
         """
-joblib.dump(labelled, path)
+joblib.dump(labeled, path)
 model = joblib.load(path)
 model.extend(of_zoe[["user", "film"]], of_zoe["stars"], mode="user")
 posterior = PosteriorCompletion(model).fit(table[["user", "film"]], table["stars"])
@@ -76,7 +76,7 @@ def given(tmp_path_factory):
         **{"table": table, "of_zoe": of_zoe, "wanted": wanted, "X": seen, "y": values},
         "shape": shape,
         "assay": dense_from_entries(seen, values, shape),
-        "labelled": sktf.CPCompletion(encode=True, random_state=0).fit(
+        "labeled": sktf.CPCompletion(encode=True, random_state=0).fit(
             table[["user", "film"]], table["stars"]
         ),
         "path": tmp_path_factory.mktemp("saved") / "model.joblib",

@@ -17,7 +17,7 @@ from sktf._averages.members import fit_all, n_good, variance_within
 from sktf._averages.stacking import Composition, folds, labels_of, shape_of, stacked_weights
 from sktf._averages.summaries import summary_of_members
 from sktf._cells.identifiability import CompletionWarning
-from sktf._cells.record import current_record, holding_back, note, tell_once, warn
+from sktf._cells.record import current_record, holding_back, note, outside, tell_once, warn
 from sktf._cells.validation import check_held_out, check_observations
 from sktf._docs import documented
 from sktf._models.base import BaseCompletion
@@ -330,7 +330,7 @@ class CompletionEnsemble(
         with holding_back() as held:  # all members say the same of new labels
             predictions = np.array([member.predict(X) for member in members])
             within = [variance_within(member, X) for member in members] if return_std else None
-        tell_once(held, 2)
+        tell_once(held, outside())
         mean = self.weights_ @ predictions
         if not return_std:
             return mean

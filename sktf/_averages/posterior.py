@@ -85,7 +85,8 @@ class PosteriorCompletion(
     Attributes
     ----------
     estimator_ : estimator
-        The descent: fitted to all cells, or, where ``weight_`` is 1, to those not held out.
+        The descent: fitted to all cells, or, where ``weight_`` is 1, to those not held out. Its
+        methods tell of components: ``factor_frame``, ``nearest`` and ``to_cp_tensor``.
     n_components_ : int
         Number of components of the chains.
     weight_ : float
@@ -312,8 +313,9 @@ class PosteriorCompletion(
         looked_at = [rng.randint(size, size=_LOOKED_AT) for size in space.frame.sizes]
         r_hats = draws.disagreement(np.column_stack(looked_at))
         note(**held_out_facts(choice.verdict))
-        if self._inner().encode:  # it was fitted to the numbers of labels
-            vars(model).update(encode=True, categories_=self.categories_)
+        # It was fitted to an array, of the numbers of labels.
+        named = {k: v for k, v in vars(self).items() if k in ("categories_", "feature_names_in_")}
+        vars(model).update(named, encode=self._inner().encode)
         noise = space.frame.offset.scale * np.sqrt(np.mean(draws.deviations**2))
         vars(self).update(
             estimator_=model,

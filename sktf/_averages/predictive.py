@@ -51,8 +51,8 @@ class Predictive(PredictsFrames):
         ------
         ValueError
             When an index is fractional, or, but for ``handle_unknown="mean"``, negative or outside
-            ``shape_``; when a label is blank, or, with "error", new; when ``return_std`` is
-            something else.
+            ``shape_``; when a label is blank, or, with "error", new; when the labels of a column
+            are of another type than in ``fit``; when ``return_std`` is something else.
         """
         if not (isinstance(return_std, (bool, np.bool_)) or return_std == "mean"):
             raise ValueError(f'return_std={return_std!r}: expected a bool or "mean".')
@@ -143,7 +143,7 @@ class Predictive(PredictsFrames):
     def _checked(self, X):
         """Return the coordinates of cells, and which of them are inside ``shape_``."""
         check_is_fitted(self)
-        return check_cells(self, X, self.shape_, self.estimator_.handle_unknown, 3)
+        return check_cells(self, X, self.shape_, self.estimator_.handle_unknown)
 
     def _cells(self, coords, known=True):
         """Return the rows that cells read, and what the descent predicts where it counts."""

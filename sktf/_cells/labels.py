@@ -11,7 +11,7 @@ from scipy.sparse import issparse
 
 from sktf._cells.complaints import columns_of, is_blank, place_of
 from sktf._cells.identifiability import CompletionWarning
-from sktf._cells.record import warn
+from sktf._cells.record import outside, warn
 
 # Types whose values compare with each other, and what they are called.
 _KINDS = (
@@ -56,21 +56,27 @@ class LabelTable(NamedTuple):
     def among(self, categories):
         """Return numbers in the order of ``categories``, -1 where a label is none of them."""
         numbers = self.numbers.copy()
-        for column, known, labels in zip(numbers.T, categories, self.labels, strict=False):
-            column[:] = _find(known, labels)[column]
+        for mode, (known, labels) in enumerate(zip(categories, self.labels, strict=False)):
+            self._check_type(known, mode)
+            numbers[:, mode] = _find(known, labels)[numbers[:, mode]]
         return numbers
+
+    def _check_type(self, known, mode):
+        """Raise where no label of a mode compares with those known, or is a rounded one of them."""
+        labels = self.labels[mode]
+        if len(labels) and not (_comparable(known, labels) and _equally_precise(known, labels)):
+            raise ValueError(
+                f"{self.source} has {_described(labels)} in {self.places[mode]}, but fit has seen "
+                f"{_described(known)} there; give labels of one type."
+            )
 
     def grown(self, categories, mode):
         """Return categories to which those of a mode that are new have been appended."""
         known, labels = categories[mode], self.labels[mode]
-        if not _comparable(known, labels):
-            raise ValueError(
-                f"{self.source} has {_kind_of(labels)} in {self.places[mode]}, but fit has seen "
-                f"{_kind_of(known)} there; give labels of one type."
-            )
+        self._check_type(known, mode)
         occurs = np.bincount(self.numbers[:, mode], minlength=len(labels)) > 0
         new = labels[occurs & (_find(known, labels) < 0)]
-        return [*categories[:mode], np.concatenate([known, new]), *categories[mode + 1 :]]
+        return [*categories[:mode], _joined(known, new), *categories[mode + 1 :]]
 
     def name(self, row, mode):
         """Return what a message calls the label of a row."""
@@ -87,7 +93,7 @@ class LabelTable(NamedTuple):
                 f"{remedy}"
             )
 
-    def warn_new(self, numbers, stacklevel):
+    def warn_new(self, numbers):
         """Warn, once, where labels are new, with how many of which mode."""
         told = []
         for mode, column in enumerate(numbers.T):
@@ -102,7 +108,7 @@ class LabelTable(NamedTuple):
                 f"{'; '.join(told)}. Predicted is what the known ones predict on average; extend "
                 "learns new ones, handle_unknown='mean' takes them without a word.",
                 CompletionWarning,
-                stacklevel + 1,
+                outside(),
             )
 
 
@@ -139,8 +145,10 @@ def _numbered(column, rows, source, place):
     if codes is not None:
         labels, numbers = np.asarray(column.cat.categories), np.asarray(codes)[rows]
         labels = labels if labels.dtype.kind in _NATIVE else _as_array(labels.tolist())
+        if labels.dtype.kind == "f":
+            numbers = np.where(np.isin(numbers, np.flatnonzero(np.isinf(labels))), -1, numbers)
     else:
-        values = np.asarray(column)[rows]
+        values = _values(column, place)[rows]
         if values.dtype.kind in _NATIVE:
             labels, numbers = _sorted(values)
         else:
@@ -154,6 +162,24 @@ def _numbered(column, rows, source, place):
             "those rows out."
         )
     return labels, numbers
+
+
+def _values(column, place):
+    """Return a column as an array; dates of polars with a time zone as those of pandas."""
+    if getattr(getattr(column, "dtype", None), "time_zone", None) is None:
+        return np.asarray(column)
+    return np.fromiter(listed(column, place), object, len(column))
+
+
+def listed(column, place):
+    """Return a column of polars as values of Python, which has no nanoseconds."""
+    in_ns = getattr(column.dtype, "time_unit", None) == "ns"
+    if in_ns and (column.to_physical() % 1000 != 0).any():
+        raise ValueError(
+            f"Python would round the nanoseconds of {place}; round them with "
+            "dt.cast_time_unit('us'), or make them strings."
+        )
+    return column.to_list()
 
 
 def _sorted(values):
@@ -194,13 +220,45 @@ def _hashed(values, source, place):
 
 def _as_array(labels):
     """Return labels of one kind as an array, of their own type where NumPy has it."""
-    kind = _kind(type(labels[0])) if labels else None
-    dtype = {"dates": "datetime64[us]", "durations": "timedelta64[us]"}.get(kind)
+    kinds = set(map(_kind, set(map(type, labels))))
+    kind = kinds.pop() if len(kinds) == 1 else None
+    dtype = {"dates": "datetime64", "durations": "timedelta64"}.get(kind)
     if dtype and not getattr(labels[0], "tzinfo", None):
-        return np.array(labels, dtype)
+        return _as_times(labels, dtype)
     if kind in ("numbers", "booleans") and np.array(labels).tolist() == labels:
         return np.array(labels)
     return np.fromiter(labels, object, len(labels))
+
+
+def _as_times(labels, dtype):
+    """Return dates or durations in microseconds, or where these merge some in a finer unit."""
+    coarse = np.array(labels, f"{dtype}[us]")
+    # pandas keeps nanoseconds where NumPy does not look.
+    exact = [label.to_numpy() if hasattr(label, "to_numpy") else label for label in labels]
+    fine = np.array(exact, dtype)
+    if (fine == coarse).all():
+        return coarse
+    _check_reach(fine, coarse)
+    return fine
+
+
+def _joined(known, new):
+    """Return labels after those known, all exactly what they were."""
+    if known.dtype.kind not in _TIMES:
+        return _as_array([*known.tolist(), *new.tolist()])
+    joined = np.concatenate([known, new])
+    _check_reach(joined[: len(known)], known)
+    _check_reach(joined[len(known) :], new)
+    return joined
+
+
+def _check_reach(fine, times):
+    """Raise where dates or durations lie beyond what a finer unit reaches, and have wrapped."""
+    if (fine.astype(times.dtype) != times).any():
+        raise ValueError(
+            f"Labels reach from {times.min()} to {times.max()}, beyond what {fine.dtype}, the "
+            "unit of some, holds; round these, or convert all to strings."
+        )
 
 
 def _kind(type_):
@@ -208,16 +266,33 @@ def _kind(type_):
     return next((kind for base, kind in _KINDS if issubclass(type_, base)), type_.__name__)
 
 
-def _kind_of(labels):
-    """Return what the labels of an array are called."""
-    named = {"b": "booleans", "M": "dates", "m": "durations"}
-    return named.get(labels.dtype.kind) or _kind(type(labels[0]) if len(labels) else object)
+def _kinds(labels):
+    """Return what the labels of an array are called, of each of their types."""
+    named = {"b": "booleans", "M": "dates", "m": "durations"}.get(labels.dtype.kind)
+    return {named} if named else {_kind(type_) for type_ in set(map(type, labels))}
+
+
+def _described(labels):
+    """Return what a message calls the labels of an array."""
+    native = f" ({labels.dtype})" if labels.dtype.kind == "f" else ""
+    # Other dates have a type of NumPy.
+    zone = " with a time zone" if labels.dtype == object and _kinds(labels) == {"dates"} else ""
+    return " and ".join(sorted(_kinds(labels))) + native + zone
 
 
 def _comparable(known, labels):
     times = {known.dtype.kind, labels.dtype.kind} & set(_TIMES)
     same = known.dtype.kind == labels.dtype.kind
-    return _kind_of(known) == _kind_of(labels) and (same or not times)
+    return _kinds(known) & _kinds(labels) and (same or not times)
+
+
+def _equally_precise(known, labels):
+    """Whether labels find the same number in the lesser of two precisions as in their own."""
+    coarse = min(known.dtype, labels.dtype, key=lambda dtype: dtype.itemsize)
+    if known.dtype.kind + labels.dtype.kind != "ff" or known.dtype == labels.dtype:
+        return True
+    rounded = _find(known.astype(coarse), labels.astype(coarse))
+    return ((rounded < 0) | (_find(known, labels) >= 0)).all()
 
 
 def _find(known, labels):
@@ -225,9 +300,10 @@ def _find(known, labels):
     if not _comparable(known, labels):
         return np.full(len(labels), -1)
     if known.dtype.kind in _TIMES:
-        order = np.argsort(known)
-        at = order[np.searchsorted(known, labels, sorter=order).clip(max=len(known) - 1)]
-        return np.where(known[at] == labels, at, -1)
+        order, same = np.argsort(known), labels.astype(known.dtype)
+        exact = same.astype(labels.dtype) == labels  # else it was rounded, or beyond the unit
+        at = order[np.searchsorted(known, same, sorter=order).clip(max=len(known) - 1)]
+        return np.where(exact & (known[at] == same), at, -1)
     numbers = {label: number for number, label in enumerate(known.tolist())}
     return np.fromiter(map(numbers.get, labels.tolist(), repeat(-1)), np.int64, len(labels))
 

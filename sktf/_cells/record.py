@@ -3,6 +3,7 @@
 Each call of fit writes into a record of its own, also inside another fit or in another thread.
 """
 
+import sys
 import warnings
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -77,6 +78,14 @@ def with_extension(record, coords, shape, mode):
         "counts": counts,
         "extended": extended,
     }
+
+
+def outside():
+    """Return the ``stacklevel``, seen from the caller, of who called sktf, or scikit-learn."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in ("sktf", "sklearn"):
+        level, frame = level + 1, frame.f_back
+    return level - (_RECORD.get() is not None)  # as warn counts
 
 
 def warn(message, category, stacklevel):

@@ -104,19 +104,18 @@ def check_readable(frame, held_out):
         raise ValueError("No cell of X_val has indices that all have cells in X.")
 
 
-def check_cells(estimator, X, shape, handle_unknown, stacklevel=2):
+def check_cells(estimator, X, shape, handle_unknown):
     """Turn the X of ``predict`` into coordinates and a mask of what is inside ``shape``.
 
     The mask has the shape of the coordinates; what is outside, an index or a label that fit has
     not seen, is replaced by 0, also a negative index where ``handle_unknown`` is "mean".
-    ``stacklevel`` is that of the caller of predict, seen from here.
     """
     labels, numbers = _looked_up(estimator, X)
     X = _read_table(estimator, X, reset=False, numbers=numbers)
     outside = np.zeros(X.shape, bool)
     if labels is not None:
         outside = X < 0
-        _answer_new(labels, numbers, handle_unknown, stacklevel + 1)
+        _answer_new(labels, numbers, handle_unknown)
     elif handle_unknown == "mean" and X.dtype.kind in "if":
         outside = X < 0  # what OrdinalEncoder(unknown_value=-1) makes of a new label
     coords = _check_coordinates(estimator, np.where(outside, 0, X))
@@ -126,7 +125,7 @@ def check_cells(estimator, X, shape, handle_unknown, stacklevel=2):
     return np.where(known, coords, 0), known
 
 
-def _answer_new(labels, numbers, handle_unknown, stacklevel):
+def _answer_new(labels, numbers, handle_unknown):
     """Raise or warn where labels are new, as ``handle_unknown`` says."""
     if handle_unknown == "error":
         labels.refuse_new(
@@ -135,7 +134,7 @@ def _answer_new(labels, numbers, handle_unknown, stacklevel):
             "handle_unknown='mean'.",
         )
     if handle_unknown == "auto":
-        labels.warn_new(numbers, stacklevel + 1)
+        labels.warn_new(numbers)
 
 
 def check_clip(clip):

@@ -31,7 +31,9 @@ def complete(
         Two modes or more; it is not changed. Of an array, NaN and None are missing, as is what a
         masked array masks; zeros are values, and True and False are 1 and 0. Of a sparse one what
         is not stored is missing, while stored zeros are values. Wide tables, of pandas or polars,
-        hold numbers alone. The variables of a Dataset of xarray are filled one by one.
+        hold numbers alone; without ``values`` a long table of numbers is read as a wide one. The
+        variables of a Dataset of xarray are filled one by one. Values become float64, which rounds
+        whole numbers beyond 2**53.
     estimator : estimator object, default=None
         Any completion estimator. A copy is fitted, with the ``shape`` of the data. None:
         ``CPCompletion()``, or with ``return_std`` ``PosteriorCompletion()``.
@@ -47,12 +49,14 @@ def complete(
         them, and 0 where there was a value.
     return_model : bool, default=False
         Whether to return the fitted estimator. It knows the labels of the data, as one with
-        ``encode=True`` does, where they are unique; else, and of plain arrays, its cells are
+        ``encode=True`` does, where the names of all modes are different strings ("row" and
+        "column" in place of none) and the labels of each are unique, of one level, and neither
+        blank nor infinite. Else, and of plain arrays and wide tables of polars, its cells are
         positions.
     clip : {"range"} or (float, float), default=None
         Bounds of what is predicted, set in the estimator. None: as it has them.
     random_state : int, RandomState instance or None, default=None
-        Set in the estimator if it has one. None: as it has it.
+        Set in the estimator and in those inside it, where they have one. None: as they have it.
 
     Returns
     -------
@@ -71,8 +75,9 @@ def complete(
     ------
     ValueError
         When no cell has a value, when there are fewer than two modes, when a value is infinite,
-        when a label is blank, when the completed array would have more than 2**30 cells (fit an
-        estimator then, and predict the cells you need), or for what the estimator raises.
+        when a label of a long table is blank or infinite, when the completed array would have more
+        than 2**30 cells (fit an estimator then, and predict the cells you need), or for what the
+        estimator raises.
     TypeError
         When a column or variable holds no numbers, ``values`` or ``cells`` is given for what is no
         long table, or the estimator has no ``return_std``.
@@ -132,9 +137,9 @@ def _way(data, values, cells):
     if is_table and values is not None:
         return partial(complete_long, values=values, everything=cells == "all")
     if values is not None or cells == "all":
+        remedy = "name their column of values, values=..." if is_table else "leave both out"
         raise TypeError(
-            f"values and cells are for long tables: values={values!r} names their column of "
-            f"values. The data are a {type(data).__name__}."
+            f"values and cells are for long tables; {remedy}. The data are a {type(data).__name__}."
         )
     if is_table:
         return complete_wide

@@ -67,8 +67,7 @@ class Filler(NamedTuple):
         model, given = clone(self.estimator), {"shape": shape, "encode": encode, **self.given}
         for name in model.get_params():
             last = name.rsplit("__", 1)[-1]
-            # The outermost random_state draws those inside.
-            if last in given and (name == last or last != "random_state"):
+            if last in given:
                 model.set_params(**{name: given[last]})
         return model.fit(X, y)
 
@@ -99,8 +98,14 @@ def _named(cells, labels):
         return cells
     import pandas as pd
 
+    named = pd.Categorical.from_codes
     columns = zip(cells.T, labels.items(), strict=True)
-    return pd.DataFrame({name: pd.Categorical.from_codes(c, known) for c, (name, known) in columns})
+    return pd.DataFrame({name: named(codes, _plain(known)) for codes, (name, known) in columns})
+
+
+def _plain(known):
+    """Return an index as one of its values, where it has categories, which have another order."""
+    return known.astype(known.categories.dtype) if hasattr(known, "categories") else known
 
 
 def usable(labels):
@@ -109,4 +114,5 @@ def usable(labels):
         isinstance(name, str) and known.nlevels == 1 and known.is_unique and not known.hasnans
         for name, known in labels.items()
     )
-    return labels if plain else None
+    infinite = plain and any(known.isin([np.inf, -np.inf]).any() for known in labels.values())
+    return labels if plain and not infinite else None

@@ -9,7 +9,8 @@ from sklearn.impute import MissingIndicator
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_data
 
-from sktf._cells.record import holding_back, tell_once
+from sktf._cells.record import holding_back, outside, tell_once
+from sktf._cells.validation import MAX_VALUE
 from sktf._filling.filler import filler
 from sktf._models.pickles import VersionedPickle
 from sktf._models.restoring import restoring_features
@@ -34,13 +35,14 @@ class CompletionImputer(VersionedPickle, OneToOneFeatureMixin, TransformerMixin,
     Parameters
     ----------
     estimator : estimator object, default=None
-        A completion estimator that has ``extend``. None: ``CPCompletion()``.
+        A completion estimator that has ``extend``, and no ``clip``, as it sees standardized values.
+        None: ``CPCompletion()``.
     add_indicator : bool, default=False
         Whether to add the columns of a `sklearn.impute.MissingIndicator`.
     keep_empty_features : bool, default=False
         Whether to keep features without any value in ``fit``, filled with 0.
     random_state : int, RandomState instance or None, default=None
-        Set in the estimator. None: as it has it.
+        Set in the estimator, as `complete` does. None: as it has it.
 
     Attributes
     ----------
@@ -63,7 +65,8 @@ class CompletionImputer(VersionedPickle, OneToOneFeatureMixin, TransformerMixin,
     Notes
     -----
     A row is filled from its own values by ``extend``, also one of ``fit``: what is filled does not
-    depend on the other rows that are transformed. A row without any value gets the means.
+    depend on the other rows that are transformed. A row without any value gets the means. Values
+    of a feature that was constant in ``fit`` tell nothing of others.
 
     Examples
     --------
@@ -119,7 +122,8 @@ class CompletionImputer(VersionedPickle, OneToOneFeatureMixin, TransformerMixin,
         Raises
         ------
         ValueError
-            When no cell has a value, when one is infinite, or for what the estimator raises.
+            When no cell has a value, when one is infinite, when the estimator has a ``clip``, or
+            for what the estimator raises.
         """
         with restoring_features(self):
             X = self._read(X, reset=True)
@@ -130,11 +134,12 @@ class CompletionImputer(VersionedPickle, OneToOneFeatureMixin, TransformerMixin,
             mean, scale = _moments(X, known)
             standard = _standardized(X, mean, scale)[known.any(axis=1)][:, known.any(axis=0)]
             how = filler(self.estimator, False, True, random_state=self.random_state)
+            _refuse_bounds(how.estimator)
             with holding_back() as held:
                 model = how.fitted(*_known_cells(standard), standard.shape)
             fitted = {"estimator_": model, "mean_": mean, "scale_": scale, "indicator_": indicator}
             vars(self).update(fitted)
-        tell_once(held, 3)  # the caller of fit
+        tell_once(held, outside())
         return self
 
     def transform(self, X):
@@ -154,7 +159,8 @@ class CompletionImputer(VersionedPickle, OneToOneFeatureMixin, TransformerMixin,
         Raises
         ------
         ValueError
-            When X has other features than in ``fit``, or a value is infinite.
+            When X has other features than in ``fit``, or a value is infinite, or beyond 1e303
+            deviations from the mean.
         """
         check_is_fitted(self)
         X = self._read(X, reset=False)
@@ -162,7 +168,7 @@ class CompletionImputer(VersionedPickle, OneToOneFeatureMixin, TransformerMixin,
         filled = X.copy()
         filled[:, ~kept] = 0.0
         missing = np.isnan(filled)
-        filled[missing] = self._predicted(X[:, kept])[missing[:, kept]]
+        filled[missing] = self._predicted(X, missing)[missing]
         columns = [filled if self.keep_empty_features else filled[:, kept]]
         if self.indicator_ is not None:
             columns.append(self.indicator_.transform(X).astype(X.dtype))
@@ -193,21 +199,45 @@ class CompletionImputer(VersionedPickle, OneToOneFeatureMixin, TransformerMixin,
             self, X, dtype=FLOAT_DTYPES, ensure_all_finite="allow-nan", reset=reset
         )
 
-    def _predicted(self, X):
-        """Return what is predicted of features that had values in fit; NaN where X has none."""
-        kept = ~np.isnan(self.mean_)
-        mean, scale = self.mean_[kept], self.scale_[kept]
-        predicted = np.tile(mean, (len(X), 1))
-        gaps = np.isnan(X)
-        told = np.flatnonzero(gaps.any(axis=1) & ~gaps.all(axis=1))
+    def _predicted(self, X, missing):
+        """Return what is predicted of cells that are missing, and elsewhere the means."""
+        predicted = np.tile(self.mean_, (len(X), 1))
+        standard = _standardized(X, self.mean_, self.scale_)
+        standard[:, self.scale_ == 0] = np.nan  # fit has learned nothing of these
+        told = np.flatnonzero(missing.any(axis=1) & ~np.isnan(standard).all(axis=1))
         if len(told):
-            first = np.array([self.estimator_.shape_[0], 0])
-            cells, values = _known_cells(_standardized(X[told], mean, scale))
+            kept, first = ~np.isnan(self.mean_), np.array([self.estimator_.shape_[0], 0])
+            self._check_size(standard, told)
+            cells, values = _known_cells(standard[told][:, kept])
             model = deepcopy(self.estimator_).extend(cells + first, values, mode=0)
-            rows, features = new = np.nonzero(gaps[told])
-            found = model.predict(np.column_stack(new) + first)
-            predicted[told[rows], features] += scale[features] * found
+            rows, features = np.nonzero(missing[told])
+            new = np.column_stack([rows, np.cumsum(kept)[features] - 1]) + first
+            predicted[told[rows], features] += self.scale_[features] * model.predict(new)
         return predicted
+
+    def _check_size(self, standard, rows):
+        """Raise where a value of one of the rows is beyond what the estimator reads."""
+        large = np.argwhere(np.abs(standard[rows]) > MAX_VALUE)
+        if len(large):
+            row, feature = large[0]
+            name = getattr(self, "feature_names_in_", np.arange(len(self.mean_))).tolist()[feature]
+            raise ValueError(
+                f"Row {rows[row]} of X has a value in feature {name!r} that is more than "
+                f"{MAX_VALUE:.0e} standard deviations from the mean in fit; make it NaN to fill it."
+            )
+
+
+def _refuse_bounds(estimator):
+    """Raise where an estimator bounds what it predicts, of standardized values."""
+    bounds = (
+        value for name, value in estimator.get_params().items() if name.split("__")[-1] == "clip"
+    )
+    clip = next((value for value in bounds if value is not None), None)
+    if clip is not None:
+        raise ValueError(
+            f"clip={clip!r}: the estimator sees standardized features, whose bounds are those of "
+            "no feature. Leave its clip at None, and bound what transform returns."
+        )
 
 
 def _moments(X, known):
@@ -223,7 +253,11 @@ def _moments(X, known):
 
 
 def _standardized(X, mean, scale):
-    return (X - mean) / np.where(scale == 0, 1.0, scale)
+    """Return features less their means, in deviations; 0 of those that are constant."""
+    with np.errstate(over="ignore"):
+        standard = (X - mean) / np.where(scale == 0, 1.0, scale)
+    standard[:, scale == 0] *= 0.0
+    return standard
 
 
 def _known_cells(X):

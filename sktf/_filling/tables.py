@@ -3,6 +3,7 @@
 import numpy as np
 
 from sktf._cells.complaints import as_floats
+from sktf._cells.labels import listed
 from sktf._cells.validation import check_dense
 from sktf._filling.arrays import TOO_LARGE, complete_array
 from sktf._filling.filler import Filled, usable
@@ -103,13 +104,18 @@ def _labels(name, column):
     """Return the labels of a mode as a categorical column of those that occur."""
     import pandas as pd
 
-    column = column if _is_pandas(column) else pd.Series(column.to_list())
-    column = column.astype("category").cat.remove_unused_categories()
-    blank = column.isna().to_numpy()
+    column = column if _is_pandas(column) else pd.Series(listed(column, f"column {name!r}"))
+    try:
+        column = column.astype("category").cat.remove_unused_categories()
+    except TypeError as error:
+        raise TypeError(
+            f"Column {name!r} holds what is no label ({error}); give strings, numbers or dates."
+        ) from error
+    blank = (column.isna() | column.isin([np.inf, -np.inf])).to_numpy()
     if blank.any():
-        raise ValueError(
-            f"Row {int(np.argmax(blank))} has no label in column {name!r}; leave such rows out."
-        )
+        row = int(np.argmax(blank))
+        what = "no label" if column.isna().iloc[row] else f"the label {column.iloc[row]}"
+        raise ValueError(f"Row {row} has {what} in column {name!r}; leave such rows out.")
     return column
 
 

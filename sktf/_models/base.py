@@ -251,7 +251,8 @@ class BaseCompletion(LabeledFactors, VersionedPickle, RegressorMixin, Summarized
         ------
         ValueError
             When an index is fractional, or, but for ``handle_unknown="mean"``, negative or outside
-            ``shape_``; when a label is blank, or, with ``handle_unknown="error"``, new.
+            ``shape_``; when a label is blank, or, with ``handle_unknown="error"``, new; when the
+            labels of a column are of another type than in ``fit``, such as text of numbers.
         """
         check_is_fitted(self)
         return self._at(*check_cells(self, X, self.shape_, self.handle_unknown))

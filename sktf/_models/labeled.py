@@ -124,7 +124,7 @@ class LabeledFactors(PredictsFrames):
         mode : int or str
             The mode, by number or by its name in ``feature_names_in_``.
         label : object
-            The label of an index, or its number where X held numbers.
+            The label of an index, which with ``encode=True`` may be a number; without, its number.
         n : int, default=5
             How many to return at most.
 

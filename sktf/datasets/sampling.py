@@ -3,12 +3,12 @@
 from numbers import Integral
 
 import numpy as np
-from sklearn.preprocessing import OrdinalEncoder
 from sklearn.utils import _safe_indexing, check_random_state
 
-from sktf._cells.complaints import about_rows, explained
+from sktf._cells.complaints import about_labels, explained
+from sktf._cells.labels import LabelTable
 from sktf._cells.sorting import row_numbers
-from sktf._cells.validation import check_rows
+from sktf._cells.validation import check_rows, refuse_masked
 from sktf.datasets.entries import entries_from_dense
 
 
@@ -18,7 +18,7 @@ def entry_groups(X, *, pattern="cells", mode=None, block_shape=None):
     Parameters
     ----------
     X : array-like of shape (n_entries, n_modes)
-        Whole-number indices; what `fit` takes.
+        Whole-number indices, or labels; what `fit` takes.
     pattern : {"cells", "fibers", "blocks"}, default="cells"
         What is one group. "cells": each cell by itself. "fibers": the cells that differ in the
         index of `mode` only, a whole series over that mode. "blocks": the cells in one box of a
@@ -45,7 +45,7 @@ def entry_groups(X, *, pattern="cells", mode=None, block_shape=None):
     >>> entry_groups([[0, 0], [2, 1], [0, 3]], pattern="fibers", mode=1).tolist()
     [0, 1, 0]
     """
-    X = check_rows("entry_groups", X)
+    X, _ = number_rows("entry_groups", X)
     sides = _sides(X.shape[1], pattern, mode, block_shape)
     apart = [m for m, side in enumerate(sides) if side is not None]
     return row_numbers(X[:, apart] // [sides[m] for m in apart])
@@ -54,20 +54,21 @@ def entry_groups(X, *, pattern="cells", mode=None, block_shape=None):
 def number_rows(caller, X):
     """Return X as whole numbers, and whether it holds labels.
 
-    Labels get the numbers that ``OrdinalEncoder`` gives them; columns of whole numbers keep theirs.
+    These are numbered as with ``encode=True``; beside them columns of indices keep theirs.
     """
-    table = np.asarray(X)
-    if table.dtype.kind in "iu":
-        return check_rows(caller, table), False
-    with explained(about_rows, "X", X):
-        numbers = OrdinalEncoder().fit_transform(X)  # NaN where a label is missing
-    whole = []
-    for mode, column in enumerate(table.T):
-        column = np.array(column.tolist())  # in its own type, not that of a mixed table
-        whole.append(column.dtype.kind in "iuf" and np.array_equal(column, np.trunc(column)))
-        if whole[-1]:
-            numbers[:, mode] = column
-    return check_rows(caller, numbers), not all(whole)
+    if np.asarray(X).dtype.kind in "iu":
+        return check_rows(caller, X), False
+    refuse_masked(X, "X")
+    with explained(about_labels, "X", X):
+        table = LabelTable.read(X)
+    whole = [labels.dtype.kind in "iuf" and not (labels % 1).any() for labels in table.labels]
+    if all(whole):
+        return check_rows(caller, X), False
+    numbers = table.numbers
+    for mode, labels in enumerate(table.labels):
+        if whole[mode] and labels.min() >= 0 and labels.max() < np.iinfo(np.int64).max:
+            numbers[:, mode] = labels[numbers[:, mode]]
+    return check_rows(caller, numbers), True
 
 
 def _sides(n_modes, pattern, mode, block_shape):

@@ -93,6 +93,12 @@ def test_new_labels_are_told_of_once(pair, data):
     with pytest.warns(CompletionWarning, match=message) as caught:
         mean, std = labels.predict(rows, return_std=True)
     assert len(caught) == 1 and caught[0].filename == __file__
+    for name in "predict_frame", "predict_quantiles", "sample_y":
+        options = {"quantiles": [0.5]} if name == "predict_quantiles" else {}
+        if hasattr(labels, name):
+            with pytest.warns(CompletionWarning, match=message) as caught:
+                getattr(labels, name)(rows, **options)
+            assert [warning.filename for warning in caught] == [__file__]
     at = [sorted(set(data[1][name])).index(rows[name][0]) for name in NAMES[1:]]
     # Exact of components; the mean row of a draw is drawn, so that chains are off by a part of y's
     # deviation, 1.
@@ -100,6 +106,22 @@ def test_new_labels_are_told_of_once(pair, data):
     exact = all(isinstance(member, CPCompletion) for member in members)
     assert_allclose(mean[0], labels.to_dense()[:, *at].mean(), atol=1e-9 if exact else 0.5)
     assert std[0] > std[1]
+
+
+@pytest.mark.parametrize("encode", [False, True])
+def test_the_descent_knows_the_names_of_modes(data, encode):
+    """And tells of factors by them."""
+    X, table, y = data
+    frame = table if encode else pd.DataFrame(X, columns=NAMES)
+    model = averages(encode)["posterior"].fit(frame, y)
+    assert model.estimator_.factor_frame("item").index.name == "item"
+    label = frame["item"].iloc[0]
+    found, _ = model.estimator_.nearest("item", label)
+    assert label not in found and set(found) < set(frame["item"])
+    assert model.estimator_.encode is encode
+    assert np.isfinite(model.estimator_.predict(frame)).all()
+    other = model.fit(frame.to_numpy(), y).estimator_
+    assert not hasattr(other, "feature_names_in_")
 
 
 def test_held_out_labels(data):

@@ -86,15 +86,51 @@ def test_categories_keep_their_order_and_those_without_cells():
     assert again[:, 0].tolist() == [3, 1, -1]
 
 
-@pytest.mark.parametrize(
-    ("known", "asked"),
-    [(["1", "2"], [1]), ([1, 2], ["1"]), ([True, False], [1]), (list(DAYS), ["2024-03-01"])],
-    ids=str,
-)
-def test_labels_of_another_type_are_others(known, asked):
-    """The number 1 is not the string "1", nor True, nor is a date its text."""
-    labels = LabelTable.read([[label] for label in known]).labels
-    assert LabelTable.read([[label] for label in asked]).among(labels).tolist() == [[-1]]
+ZONED = pd.DatetimeIndex(DAYS).tz_localize("UTC")
+OTHER_TYPES = {
+    "number": (["1", "2"], [1], "numbers in mode 0, but fit has seen strings there; give labels"),
+    "string": ([1, 2], ["1"], "strings in mode 0, but fit has seen numbers"),
+    "boolean": ([1, 2], [True], "booleans in mode 0, but fit has seen numbers"),
+    "text of a date": (list(DAYS), ["2024-03-01"], "strings in mode 0, but fit has seen dates"),
+    "zone": (list(DAYS), list(ZONED), "dates with a time zone in mode 0, but fit has seen dates t"),
+    "single": (np.array([0.1, 0.5]), np.array([0.1], np.float32), r"float32.*float64"),
+    "double": (np.array([0.1, 0.5], np.float32), np.array([0.5, 0.1]), r"float64.*float32"),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_TYPES)
+def test_labels_of_another_type_are_refused(case):
+    """The number 1 is not the string "1", nor True; a rounded number is another. None is new."""
+    known, asked, message = OTHER_TYPES[case]
+    categories = LabelTable.read(np.asarray(known)[:, None]).labels
+    read = LabelTable.read(np.asarray(asked)[:, None])
+    with pytest.raises(ValueError, match=message):
+        read.among(categories)
+    with pytest.raises(ValueError, match=message):
+        read.grown(categories, 0)
+
+
+@pytest.mark.filterwarnings("ignore::sktf.CompletionWarning")
+@pytest.mark.parametrize("handle_unknown", ["auto", "error", "mean"])
+def test_labels_of_another_type_are_refused_by_predict(handle_unknown):
+    """Whatever becomes of new ones."""
+    fitted = model(handle_unknown=handle_unknown).fit(table(), Y)
+    with pytest.raises(ValueError, match="X has strings in column 'dose' .mode 1., but fit has se"):
+        fitted.predict(table().astype({"dose": str}))
+
+
+def test_numbers_of_another_precision_may_be_equal_or_new():
+    """A half is the same in both, and what is near no label known is new."""
+    categories = LabelTable.read(np.array([[0.1], [0.5]])).labels
+    asked = np.array([[0.5], [0.2], [7.0]], np.float32)
+    assert LabelTable.read(asked).among(categories).tolist() == [[1], [-1], [-1]]
+
+
+def test_labels_of_several_types_are_found_by_one_of_them():
+    """In categories of pandas."""
+    labels = pd.DataFrame({"a": pd.Categorical(["a", 3, 2], ["a", 3, 2])})
+    categories = LabelTable.read(labels).labels
+    assert LabelTable.read([[2], [3]]).among(categories).tolist() == [[2], [1]]
 
 
 def test_equal_numbers_are_one_label():
@@ -105,6 +141,95 @@ def test_equal_numbers_are_one_label():
     finer = DAYS[:1, None].astype("datetime64[ns]")
     assert LabelTable.read(finer).among(dates).tolist() == [[1]]
     assert LabelTable.read([[datetime.date(2024, 3, 1)]]).among(dates).tolist() == [[1]]
+
+
+NANOSECONDS = np.array([0, 1, 999, 1000], "m8[ns]")
+FINE = {
+    "dates of pandas": (pd.Series(DAYS[0] + NANOSECONDS), "M8[ns]"),
+    "durations of pandas": (pd.Series(NANOSECONDS), "m8[ns]"),
+    "dates before 1970": (pd.Series(np.datetime64(-1, "ns") - NANOSECONDS), "M8[ns]"),
+}
+
+
+@pytest.mark.parametrize("case", FINE)
+def test_nanoseconds_are_kept(case):
+    """In objects as in columns of their type, and each finds those of the other."""
+    times, dtype = FINE[case]
+    native, objects = times.to_frame(), times.astype(object).to_frame()
+    scalars = np.fromiter((time.to_numpy() for time in times), object)[:, None]
+    for table_ in native, objects, scalars, objects.astype("category"):
+        read = LabelTable.read(table_)
+        assert read.labels[0].dtype == dtype
+        assert_array_equal(read.labels[0][read.numbers[:, 0]], times)
+        for other in native, objects, scalars:
+            assert_array_equal(LabelTable.read(other).among(read.labels), read.numbers)
+
+
+def test_dates_beyond_a_finer_unit():
+    """The year 9999 is found, and does not hide others; beside nanoseconds it is refused."""
+    known = [["2024-01-01"], ["2024-02-01"], ["9999-12-31"]]
+    labels = LabelTable.read(np.array(known, "M8[us]")).labels
+    asked = LabelTable.read(np.array(known[1:2], "M8[ns]"))
+    assert asked.among(labels).tolist() == [[1]]
+    wrapped = np.array(known, "M8[us]").astype("M8[ns]")  # of the year 1816
+    assert LabelTable.read(wrapped).among(labels).tolist() == [[0], [1], [-1]]
+    fine = LabelTable.read(np.sort(wrapped, axis=0))
+    assert LabelTable.read(np.array(known, "M8[us]")).among(fine.labels)[2] == -1
+    mixed = np.array([[pd.Timestamp(1)], [pd.Timestamp("9999-12-31")]], object)
+    with pytest.raises(ValueError, match="beyond what datetime64.ns., the unit of some, holds"):
+        LabelTable.read(mixed)
+
+
+BIG = 2**53
+GROWN = {
+    "a fraction": (np.array([BIG, BIG + 1]), np.array([0.5])),
+    "signs": (np.array([2**64 - 1, 2**63], np.uint64), np.array([-1])),
+    "single precision": (np.array([0.1, 0.2], np.float32), np.array([16777217])),
+    "whole numbers": (np.array([1, 2], np.int8), np.array([300])),
+    "strings": (np.array(["a", "b"]), np.array(["long"])),
+}
+
+
+@pytest.mark.parametrize("case", GROWN)
+def test_labels_that_are_learned_leave_those_known_as_they_are(case):
+    """Whatever type holds both."""
+    known, new = (labels[:, None] for labels in GROWN[case])
+    categories = LabelTable.read(known).labels
+    grown = LabelTable.read(new).grown(categories, 0)[0]
+    assert grown.tolist() == [*categories[0].tolist(), *new[:, 0].tolist()]
+    assert LabelTable.read(known).among([grown]).max() < len(known)
+    assert LabelTable.read(new).among([grown]).tolist() == [[len(known)]]
+
+
+def test_dates_to_learn_may_be_finer():
+    """Those known stay; of dates beyond the finer unit others would come, and they are refused."""
+    later = DAYS[:1, None] + np.timedelta64(1, "ns")
+    grown = LabelTable.read(later).grown([DAYS], 0)[0]
+    assert_array_equal(grown, np.append(DAYS, later))
+    read = LabelTable.read(np.array([["9999-12-31"]], "M8[us]"))
+    with pytest.raises(ValueError, match="to 9999-12-31.*beyond what datetime64.ns."):
+        read.grown([DAYS.astype("M8[ns]")], 0)
+
+
+MIXED = {
+    "numbers and tuples": [3, (1, "a"), (1, "b")],
+    "a tuple first": [(1, "a"), 3, "x"],
+    "numbers and strings": [3, "3", 2.5],
+    "booleans and strings": [True, "True"],
+    "dates and strings": [DAYS[0].item(), "2024-03-01"],
+}
+
+
+@pytest.mark.parametrize("case", MIXED)
+def test_categories_that_mix_types(case):
+    """Are what they are: pandas has put them in order, so that they need not compare."""
+    labels = np.fromiter(MIXED[case], object)
+    read = LabelTable.read(
+        pd.DataFrame({"a": pd.Categorical(labels, pd.Index(labels, tupleize_cols=False))})
+    )
+    assert list(read.labels[0]) == MIXED[case]
+    assert [type(label) for label in read.labels[0]] == [type(label) for label in labels]
+    assert read.among(read.labels)[:, 0].tolist() == [*range(len(labels))]
 
 
 def test_a_million_rows_take_seconds():
@@ -157,6 +282,14 @@ BAD_TABLES = {
     "complex": ([[1j, 2], [2j, 3]], r"Complex data not supported: X in mode 0"),
     "tuples": (with_label((1, "a")).assign(who=[(1, "a"), (1, 2)] * 5), r"X holds what is no lab"),
     "infinity": (table(second=np.array([1, 2, np.inf])), r"infinity: row 2 has no label in column"),
+    "infinite category": (
+        table(second=np.array([1, 2, np.inf])).astype({"dose": "category"}),
+        r"infinity: row 2 has no label in column 'dose'",
+    ),
+    "no category": (
+        table().assign(who=pd.Categorical([None] * len(CODES))),
+        r"row 0 has no label in column 'who'",
+    ),
     "masked": (np.ma.masked_equal(CODES, 2), r"X has masked entries"),
     "vector": (np.array(list("abcd")), r"Expected 2D array, got 1D array.*Reshape your data"),
     "lazy": (pl.DataFrame({"a": ["x"]}).lazy(), r"X is a LazyFrame.* pass X.collect\(\)"),

@@ -319,7 +319,7 @@ TENSOR, CELLS = np.ones((3, 3)), np.argwhere(np.ones((3, 3)))
         (lambda: entry_groups(CELLS, pattern="fibers"), "mode is None.*0 to 1"),
         (lambda: entry_groups(CELLS, pattern="blocks"), "block_shape is None.*2 modes"),
         (lambda: entry_groups(CELLS, pattern="blocks", block_shape=(0, 1)), "positive side"),
-        (lambda: entry_groups(CELLS / 2), "whole-number indices in X; row 1 has 0.5 in mode 1"),
+        (lambda: entry_groups([["a", 1], [2, 1]]), "Row 1 of X has the label 2 in mode 0, one of"),
         (lambda: entry_groups(-CELLS), "Negative values .* row 1 has -1 in mode 1"),
         (lambda: split_entries(CELLS, np.ones(9), 1.0), "none is left to train on"),
         (lambda: split_entries(CELLS, np.ones(8)), "inconsistent numbers of samples"),
@@ -349,3 +349,30 @@ def test_labels_are_split_as_their_numbers(kind):
         assert type(labels) is type(table)
         np.testing.assert_array_equal(values, rows)
         np.testing.assert_array_equal(np.asarray(labels), names[values.astype(int)])
+
+
+DAYS = np.array(["2024-03-01", "2024-03-05", "2024-02-01", "2024-02-02", "2024-02-03"], "M8[ns]")
+BESIDE = {
+    "negative": np.array([-3, -1, 0, 2, 5]),
+    "negative floats": np.array([-3.0, -1.0, 0.0, 2.0, 5.0]),
+    "fractions": np.array([0.5, 1.0, 1.5, 2.0, 9.0]),
+    "dates": np.sort(DAYS),
+    "large": np.array([2**63 + n for n in range(5)], np.uint64),
+    "booleans": np.array([False, True, True, True, True]),
+}
+
+
+@pytest.mark.parametrize("case", BESIDE)
+def test_what_stands_beside_labels_is_a_label_too(case):
+    """Where it is no index: groups are those of the numbers that encode=True gives."""
+    X = np.random.default_rng(0).integers(0, 5, (40, 2))
+    column = BESIDE[case][X[:, 1]]
+    table = pd.DataFrame({"user": np.array(list("abcde"))[X[:, 0]], "other": column})
+    numbers = np.column_stack([X[:, 0], np.unique(column, return_inverse=True)[1]])
+    for pattern in {"pattern": "cells"}, {"pattern": "blocks", "block_shape": (1, 2)}:
+        np.testing.assert_array_equal(
+            entry_groups(table, **pattern), entry_groups(numbers, **pattern)
+        )
+    found = split_entries(table, np.arange(40), 0.4, random_state=0)
+    expected = split_entries(numbers, np.arange(40), 0.4, random_state=0)
+    np.testing.assert_array_equal(found[3], expected[3])

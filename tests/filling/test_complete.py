@@ -10,7 +10,10 @@ import pytest
 from numpy.testing import assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.model_selection import GridSearchCV
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import sktf
 from sktf import (
@@ -186,6 +189,33 @@ def test_random_state_decides(tensor):
     assert_array_equal(first, again)
     assert (first != other).any()
     assert_array_equal(complete(array, model.set_params(random_state=5)), first)
+
+
+def pipeline(estimator):
+    return make_pipeline(StandardScaler(with_std=False, with_mean=False), estimator)
+
+
+def drawn(estimator):
+    return RandomizedSearchCV(estimator, {"n_components": [1, 2]}, cv=2, n_iter=2)
+
+
+WRAPPED = {
+    "target": TransformedTargetRegressor,
+    "search": search,
+    "random search": drawn,
+    "pipeline": pipeline,
+    "ensemble": CompletionEnsemble,
+    "ensemble inside": lambda e: TransformedTargetRegressor(CompletionEnsemble(e)),
+}
+
+
+@pytest.mark.parametrize("case", WRAPPED)
+def test_random_state_decides_inside(case, quick, tensor):
+    """Also where what is around the estimator has none, or does not draw its."""
+    estimator = WRAPPED[case](quick.set_params(random_state=None))
+    first, again, other = (complete(tensor[1], estimator, random_state=n) for n in (7, 7, 8))
+    assert_array_equal(first, again)
+    assert (first != other).any()
 
 
 def test_an_unfolded_model_fills_too(tensor):

@@ -127,6 +127,35 @@ def test_constant_features_stay_constant():
     assert imputer.scale_[4] == 0
 
 
+@pytest.mark.parametrize("level", [0.0, 3.0, 1e20])
+def test_constant_features_tell_nothing(level):
+    """What is filled is as without them, also where they then differ, or are all that is known."""
+    _, X = table()
+    wide = np.column_stack([X, np.full(len(X), level)])
+    imputer, without = (CompletionImputer(random_state=0).fit(T) for T in (wide, X))
+    assert imputer.scale_[-1] == 0
+    expected = without.transform(X)
+    unit = np.nanstd(X, axis=0)
+    other = np.column_stack([X, np.linspace(-1e6, 1e6, len(X))])
+    # The fits differ: one has a column of zeros more.
+    assert_allclose(imputer.transform(other)[:, :-1] / unit, expected / unit, atol=0.2)
+    assert_array_equal(imputer.transform(other)[:, :-1], imputer.transform(wide)[:, :-1])
+    alone = np.append(np.full(8, NAN), level + 9.0)
+    assert_array_equal(imputer.transform([alone])[0, :-1], imputer.mean_[:-1])
+
+
+def test_constant_features_of_rounded_means():
+    """A mean that is off in the last digit leaves no value in their place; of 1e20 it is 1e4."""
+    _, X = table()
+    values = np.random.RandomState(0).choice([1e20, np.nextafter(1e20, 2e20)], len(X))
+    imputer, other = (
+        CompletionImputer(random_state=0).fit(np.column_stack([X, column]))
+        for column in (values, np.full(len(X), 2.0**60))
+    )
+    found, expected = (each.estimator_.predict([[0, 0], [5, 3]]) for each in (imputer, other))
+    assert_array_equal(found, expected)
+
+
 @pytest.mark.filterwarnings("ignore:Skipping features without any observed values")
 @pytest.mark.parametrize("keep", [False, True])
 def test_empty_features_are_as_of_scikit_learn(keep):
@@ -183,6 +212,35 @@ def test_any_estimator_that_can_learn_rows():
         CompletionImputer(PosteriorCompletion()).fit(X)
 
 
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        CPALSCompletion(2, clip=(0, 1)),
+        CPALSCompletion(2, clip="range"),
+        CompletionEnsemble(CPALSCompletion(2, clip=(0, 1))),
+    ],
+)
+def test_bounds_of_standardized_values_are_refused(estimator):
+    """They are in the units of no feature."""
+    with pytest.raises(ValueError, match="clip=.*the estimator sees standardized.*transform ret"):
+        CompletionImputer(estimator).fit(table()[1])
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_values_beyond_all_bounds(named):
+    """Row and feature are named, not what the estimator is given; in rows to be filled alone."""
+    frame = pd.DataFrame(table()[1], columns=list("abcdefgh"))
+    imputer = CompletionImputer(random_state=0).fit(frame if named else frame.to_numpy())
+    rows = frame[:5].copy()
+    rows.loc[1, "a"] = NAN
+    rows.loc[3] = [NAN, 2, -1e308, 4, 5, 6, 7, 8]
+    name = "'c'" if named else "2"
+    with pytest.raises(ValueError, match=f"Row 3 of X has a value in feature {name} that is more"):
+        imputer.transform(rows if named else rows.to_numpy())
+    rows.loc[3, "a"] = 1.0
+    assert np.isfinite(imputer.transform(rows if named else rows.to_numpy())).all()
+
+
 def test_in_a_pipeline():
     """Before a regression on features that miss values, of which means lose twice as much."""
     truth, X = table()
@@ -207,9 +265,10 @@ def test_a_warning_of_the_estimator_comes_once():
     """Where nothing was learned; at the line of the user."""
     X = np.random.RandomState(0).standard_normal((40, 6))
     X[::3, 0] = NAN
-    with pytest.warns(UserWarning, match="Nothing was learned") as caught:
-        CompletionImputer(random_state=0).fit(X)
-    assert [warning.filename for warning in caught] == [__file__]
+    for name in "fit", "fit_transform":
+        with pytest.warns(UserWarning, match="Nothing was learned") as caught:
+            getattr(CompletionImputer(random_state=0), name)(X)
+        assert [warning.filename for warning in caught] == [__file__]
 
 
 BAD = {

@@ -107,3 +107,10 @@ def test_the_model_knows_the_labels(labeled, quick):
     assert 0 < gaps.sum() < len(gaps)
     assert_array_equal(model.predict(table)[gaps], expected[gaps])
     assert list(model.factor_frame("hour").index) == list(hours)
+
+
+def test_coordinates_of_categories_are_read_by_position(labeled, quick):
+    """Not in the order of the categories."""
+    cells = pd.CategoricalIndex(labeled["cell"].to_numpy(), list("zhgfedcba"))
+    model = complete(labeled.assign_coords(cell=cells), quick, return_model=True)[1]
+    assert model.categories_[0].tolist() == list("abcdefgh")

@@ -178,6 +178,15 @@ def test_labels_of_any_kind(quick):
     assert list(filled.columns) == [0, 1, 2]
 
 
+def test_labels_of_several_types(quick):
+    """Numbers and tuples, of which NumPy makes no array."""
+    users = np.fromiter([3, (1, "a"), 3, (2, "b")], object)
+    table = pd.DataFrame({"user": users, "film": list("xxyz"), "stars": [1.0, 2.0, 3.0, 4.0]})
+    filled, model = complete(table, quick, values="stars", return_model=True)
+    assert model.shape_ == (3, 3) and set(filled["user"]) == set(users)
+    assert_array_equal(model.predict(filled[["user", "film"]].astype("category")), filled["stars"])
+
+
 def test_long_tables_of_polars(quick):
     """Come back as such, with their types."""
     day = datetime.date(2024, 1, 1)
@@ -195,6 +204,46 @@ def test_long_tables_of_polars(quick):
         complete(table, quick, values="stars")
 
 
+TIMES = pl.Series([86_400_000_000 * n for n in (3, 1, 3, 2, 2)])
+LABELS = {
+    "zone": TIMES.cast(pl.Datetime("us")).dt.replace_time_zone("Europe/Paris"),
+    "zone, milliseconds": TIMES.cast(pl.Datetime("us", "UTC")).dt.cast_time_unit("ms"),
+    "dates": TIMES.cast(pl.Datetime("us")).cast(pl.Date),
+    "nanoseconds": TIMES.cast(pl.Datetime("us")).dt.cast_time_unit("ns"),
+    "durations": TIMES.cast(pl.Duration("us")),
+    "single precision": TIMES.cast(pl.Float32) / 3,
+    "large numbers": TIMES.cast(pl.UInt64) + 2**63,
+    "ordered": pl.Series(list("cacbb"), dtype=pl.Enum(list("zcba"))),
+    "booleans": TIMES > 100_000_000_000,
+}
+
+
+@pytest.mark.parametrize("case", LABELS)
+def test_the_model_of_a_long_table_of_polars_knows_its_labels(case, quick):
+    """It predicts what was filled in, of the labels that come back."""
+    table = pl.DataFrame({"a": LABELS[case], "b": list("xxyyx"), "stars": [1.0, 2, 3, 4, 5]})
+    filled, model = complete(table, quick, values="stars", return_model=True)
+    assert filled.schema == pl.Schema(table.schema) and len(filled)
+    assert_array_equal(model.predict(filled[["a", "b"]]), filled["stars"])
+
+
+def test_nanoseconds_of_polars_are_not_rounded(quick):
+    """Python has none; with a time zone neither has an estimator."""
+    times = pl.Series([1, 2, 1001]).cast(pl.Datetime("ns"))
+    for each in (
+        times,
+        times.dt.replace_time_zone("UTC"),
+        pl.Series([1, 2, 3]).cast(pl.Duration("ns")),
+    ):
+        table = pl.DataFrame({"a": each, "b": list("xyx"), "stars": [1.0, 2.0, 3.0]})
+        with pytest.raises(ValueError, match="nanoseconds of column 'a'; round them with"):
+            complete(table, quick, values="stars")
+    with pytest.raises(ValueError, match="nanoseconds of column 't' .mode 0."):
+        quick.set_params(encode=True).fit(
+            pl.DataFrame({"t": times.dt.replace_time_zone("UTC"), "b": list("xyx")}), [1, 2, 3]
+        )
+
+
 RATED = pd.DataFrame({"user": ["a", "b", "a"], "film": ["x", "x", "y"], "stars": [1.0, 2.0, 3.0]})
 MANY = np.arange(2**16)
 BAD = {
@@ -207,6 +256,12 @@ BAD = {
         ValueError,
         "Row 1 has no label in column 'film'; leave",
     ),
+    "infinite label": (
+        RATED.assign(film=[1.0, -np.inf, 2.0]),
+        "stars",
+        ValueError,
+        "Row 1 has the label -inf in column 'film'; leave such rows out",
+    ),
     "no numbers": (RATED, "user", TypeError, "'user', that of values, holds no numbers"),
     "digits": (RATED.astype({"stars": str}), "stars", TypeError, "'stars'.* holds no numbers"),
     "infinite": (
@@ -216,6 +271,24 @@ BAD = {
         "Row 2 has the value -inf in column 'stars'",
     ),
     "no value": (RATED.assign(stars=NAN), "stars", ValueError, "No cell has a value"),
+    "lists": (
+        pl.DataFrame({"user": [[1], [2]], "film": ["x", "y"], "stars": [1.0, 2.0]}),
+        "stars",
+        TypeError,
+        "Column 'user' holds what is no label .*; give strings, numbers or dates",
+    ),
+    "structures": (
+        pl.DataFrame({"user": [{"a": 1}, {"a": 2}], "film": ["x", "y"], "stars": [1.0, 2.0]}),
+        "stars",
+        TypeError,
+        "Column 'user' holds what is no label",
+    ),
+    "lists of pandas": (
+        RATED.assign(film=[["x"], ["x"], ["y"]]),
+        "stars",
+        TypeError,
+        "Column 'film' holds what is no label",
+    ),
     "name taken": (RATED.assign(stars_std=1), "stars", ValueError, "Rename column 'stars_std'"),
     "too large": (
         pd.DataFrame({"user": MANY, "film": MANY, "stars": 1.0}),
@@ -234,6 +307,13 @@ def test_long_tables_that_cannot_be_completed(case):
         complete(table, values=values)
 
 
+@pytest.mark.parametrize("table", [RATED, pl.DataFrame(RATED.to_dict("list"))])
+def test_all_cells_of_a_table_whose_values_are_not_named(table):
+    """The parameter that is missing is named."""
+    with pytest.raises(TypeError, match="long tables; name their column of values, values="):
+        complete(table, cells="all")
+
+
 @pytest.mark.parametrize(
     ("labels", "known"),
     [
@@ -241,6 +321,7 @@ def test_long_tables_that_cannot_be_completed(case):
         ([1.5, 2.5, 4.0, 8.0, 9.0, 10.0], True),
         (["a", "a", "b", "b", "c", "c"], False),
         (["a", None, "b", "c", "d", "e"], False),
+        ([1.0, 2.0, 3.0, 4.0, 5.0, np.inf], False),
         (pd.MultiIndex.from_product([["x", "y"], [1, 2, 3]]), False),
     ],
 )
@@ -252,3 +333,23 @@ def test_the_model_of_a_wide_table_knows_labels_that_tell(quick, labels, known):
     assert hasattr(model, "categories_") == known
     cell = pd.DataFrame({"row": [labels[2]], "column": [3]}) if known else [[2, 3]]
     assert model.predict(cell)[0] == filled.iloc[2, 3]
+
+
+CATEGORIES = {
+    "reversed": pd.CategoricalIndex(list("abcdef"), list("fedcba"), name="dose"),
+    "unused": pd.CategoricalIndex(list("abcdef"), list("xfyedcbaz"), ordered=True),
+    "numbers": pd.CategoricalIndex([1, 2, 3, 4, 5, 7], [7, 6, 5, 4, 3, 2, 1]),
+    "dates": pd.CategoricalIndex(pd.date_range("2024", periods=6, tz="Europe/Paris")[::-1]),
+}
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("case", CATEGORIES)
+def test_an_index_of_categories_is_read_by_position(case, axis, quick):
+    """Whatever the order of the categories, and those that do not occur."""
+    table = pd.DataFrame(np.outer(np.arange(1.0, 7.0), np.arange(1.0, 7.0)))
+    table.iloc[2, 3] = NAN
+    filled, model = complete(table.set_axis(CATEGORIES[case], axis=axis), quick, return_model=True)
+    assert_index_equal(filled.axes[axis], CATEGORIES[case])
+    assert_array_equal(filled, complete(table, quick))
+    assert model.categories_[axis].tolist() == CATEGORIES[case].tolist()

@@ -239,6 +239,22 @@ def test_a_side_too_large_for_rows():
             call(1)
 
 
+ASKED = {
+    "predict": lambda model, X: model.predict(X),
+    "predict_frame": lambda model, X: model.predict_frame(X),
+    "score": lambda model, X: model.score(X, np.ones(len(X))),
+}
+
+
+@pytest.mark.parametrize("call", ASKED)
+def test_the_warning_of_new_labels_names_the_line_of_the_user(call, model, small_tensor):
+    """However predict is called."""
+    new = labeled(small_tensor[0]).assign(user="zoe")
+    with pytest.warns(CompletionWarning, match="'zoe'") as caught:
+        ASKED[call](model, new)
+    assert [warning.filename for warning in caught] == [__file__]
+
+
 def test_predict_frame(model, small_tensor):
     """X and what is predicted, side by side."""
     X = labeled(small_tensor[0])[::-1]
