@@ -105,11 +105,13 @@ def _least_squares_above(design, values, onto, least):
     basis, inner = np.linalg.qr(design)
     free = solve_triangular(inner, basis.T @ values)
     missing = least - onto @ free
-    unit = missing.max()
     moves = solve_triangular(inner, onto.T, trans="T")
-    system, goal = np.vstack([moves, missing / unit]), np.append(np.zeros(len(free)), 1.0)
+    # Units are divided out of both.
+    unit, length = missing.max(), np.abs(moves).max()
+    system = np.vstack([moves / length, missing / unit])
+    goal = np.append(np.zeros(len(free)), 1.0)
     *away, last = system @ nnls(system, goal)[0] - goal
-    return free - unit * solve_triangular(inner, np.array(away) / last)
+    return free - solve_triangular(inner, np.array(away) / last) * (unit / length)
 
 
 def with_terms(offset, mode, new, terms, size):
