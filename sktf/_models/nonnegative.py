@@ -115,8 +115,8 @@ class NonNegativeCPCompletion(GradientDescentCompletion):
     non-negative least squares, column by column [3]_, and ``extend`` finds rows by non-negative
     least squares.
 
-    There is no growth on a sample of the cells: starts race on all of them, so that many cells take
-    much longer than in `CPCompletion`.
+    There is no growth on a sample of the cells: starts race on all of them, and 100,000 cells take
+    a minute, with ``n_init=1`` ten seconds, where `CPCompletion` takes three.
 
     References
     ----------
