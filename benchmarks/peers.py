@@ -73,16 +73,17 @@ class Components(NamedTuple):
         return np.prod(rows, axis=0).sum(axis=1)
 
 
-def pyttb_fit(shape, X, y, rank, seed, init="random"):
-    """GCP with its Gaussian loss, a mask and L-BFGS-B, on data of RMS 1."""
+def pyttb_fit(shape, X, y, rank, seed, init="random", lower=-np.inf):
+    """GCP with its Gaussian loss, a mask and L-BFGS-B, on data of RMS 1; no entry below a bound."""
     import pyttb
+    from pyttb.gcp import handles
     from pyttb.gcp.optimizers import LBFGSB
 
     rms = np.sqrt(np.mean(y**2))
     tensor, mask = np.zeros(shape, order="F"), np.zeros(shape, order="F")
     tensor[tuple(X.T)], mask[tuple(X.T)] = y / rms, 1.0
     np.random.seed(seed)  # noqa: NPY002  pyttb draws from the global state
-    loss = pyttb.gcp.fg_setup.Objectives.GAUSSIAN
+    loss = handles.gaussian, handles.gaussian_grad, lower
     model = pyttb.gcp_opt(
         pyttb.tensor(tensor),
         rank,

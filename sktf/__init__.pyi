@@ -11,6 +11,7 @@ from ._models.deep_cp import DeepCPCompletion
 from ._models.deep_matrix import DeepMatrixCompletion
 from ._models.deep_tucker import DeepTuckerCompletion
 from ._models.hierarchical import HierarchicalCompletion
+from ._models.nonnegative import NonNegativeCPCompletion
 from ._versions import show_versions
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "DeepMatrixCompletion",
     "DeepTuckerCompletion",
     "HierarchicalCompletion",
+    "NonNegativeCPCompletion",
     "NuclearNormCompletion",
     "PosteriorCompletion",
     "complete",

@@ -18,6 +18,7 @@ from sktf import (
     DeepMatrixCompletion,
     DeepTuckerCompletion,
     HierarchicalCompletion,
+    NonNegativeCPCompletion,
     NuclearNormCompletion,
 )
 
@@ -32,6 +33,7 @@ GRADIENT_ESTIMATORS = [
     DeepMatrixCompletion(max_iter=1000, random_state=0),
     DeepTuckerCompletion(record_every=10, **_SMALL),
     HierarchicalCompletion(2, record_every=10, **_SMALL),
+    NonNegativeCPCompletion(n_components=4, **_SMALL),
 ]
 ESTIMATORS = [
     *GRADIENT_ESTIMATORS,

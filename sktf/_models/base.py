@@ -134,6 +134,9 @@ class BaseCompletion(LabeledFactors, VersionedPickle, RegressorMixin, Summarized
         # A fit that failed may have left n_features_in_ behind, which is not a fit.
         return hasattr(self, "shape_")
 
+    # Whether no entry of a factor is negative.
+    _nonnegative = False
+
     @abstractmethod
     def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None) -> Self:
         """Fit the model to the observed cells.
@@ -172,12 +175,16 @@ class BaseCompletion(LabeledFactors, VersionedPickle, RegressorMixin, Summarized
         """Return one tuple of modes per factor; the modes of a tuple are read as one."""
         return tuple((mode,) for mode in range(order))
 
+    def _tells_triplets(self, factors):
+        """Whether components are singular triplets: of a matrix only these are unique."""
+        return len(factors) == 2 and not self._nonnegative
+
     def _components(self, factors, frame, counts):
         """Return the attributes that describe the completed tensor.
 
         ``factors`` are in data units, ``counts`` how many cells each of their rows has.
         """
-        if len(factors) == 2:  # only singular triplets are unique
+        if self._tells_triplets(factors):
             factors = components.svd_factors(*factors)
         order = components.descending(factors)
         factors = [factor[:, order] for factor in factors]
@@ -366,7 +373,7 @@ class BaseCompletion(LabeledFactors, VersionedPickle, RegressorMixin, Summarized
         coords, values, size, named = check_extension(self, X, y, mode, self.shape_, had)
         new, which = np.unique(coords[:, mode], return_inverse=True)
         told = coords, values, which, self._error
-        rows, terms = solve_rows(self._rows, self._counts, frame, mode, *told)
+        rows, terms = solve_rows(self._rows, self._counts, frame, mode, *told, self._nonnegative)
         factors = [rows[:-1] for rows in self._rows]
         counts, stored, shape = [*self._counts], [*self._stored], list(self.shape_)
         shape[mode] = size

@@ -215,8 +215,9 @@ class Fitting:
     def trace(self, run):
         """Return the trace of a run, its components in the order of those of ``factors_``."""
         trace = run.recorder.trace()
-        if len(self.frame.sizes) != 2:
-            order = descending(self.factorization.forward(self.theta(run))[0])
+        factors = self.factorization.forward(self.theta(run))[0]
+        if not self.estimator._tells_triplets(factors):
+            order = descending(factors)
             trace["component_norms"] = trace["component_norms"][:, order]
         return trace
 

@@ -81,7 +81,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
 
     def _measures(self, factors):
         """Return what every trace holds of the factors (data units) at one record."""
-        if len(factors) == 2:  # of a matrix, only the singular triplets are unique
+        if self._tells_triplets(factors):
             return {"component_norms": product_singular_values(*factors)}
         return {"component_norms": component_norms(factors)}
 

@@ -27,6 +27,8 @@ class Factorization(ABC):
     theta_is_factors = False
     # Whether components share no parameters: axis 1 of every block of theta is the component.
     separable = False
+    # Whether no entry of a factor is negative, and those that ``embed`` takes may not be either.
+    nonnegative = False
 
     def __init__(self, shape, n_components, blocks):
         self.shape = tuple(shape)

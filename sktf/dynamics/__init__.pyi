@@ -14,6 +14,7 @@ from .matrix import (
     singular_value_growth,
     unobserved_entry_bound,
 )
+from .nonnegative import nonnegative_growth, nonnegative_invariants
 from .rates import Rates, unbalancedness
 from .times import escape_time
 
@@ -29,6 +30,8 @@ __all__ = [
     "matrix_gradients",
     "matrix_growth",
     "matrix_invariants",
+    "nonnegative_growth",
+    "nonnegative_invariants",
     "singular_value_growth",
     "unbalancedness",
     "unobserved_entry_bound",

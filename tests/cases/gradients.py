@@ -11,6 +11,7 @@ from sktf._models.cp import CPFactorization
 from sktf._models.deep_cp import DeepCPFactorization
 from sktf._models.deep_matrix import MatrixFactorization
 from sktf._models.narrow_deep_cp import NarrowDeepCPFactorization
+from sktf._models.nonnegative import NonNegativeCPFactorization
 from sktf._objective.losses import ClippedSquare
 
 
@@ -29,6 +30,12 @@ def outer_sum(factors):
 
 def dense_cp(shape, n_components):
     return lambda theta: outer_sum(cut(theta, [(d, n_components) for d in shape]))
+
+
+def dense_nonnegative_cp(shape, n_components):
+    """The same of the squares of all entries."""
+    dense = dense_cp(shape, n_components)
+    return lambda theta: dense(theta**2)
 
 
 def dense_deep_cp(shape, n_components, depth):
@@ -87,6 +94,12 @@ CASES = {
     "cp order 3": ((4, 5, 3), CPFactorization((4, 5, 3), 4), dense_cp((4, 5, 3), 4)),
     "cp order 4": ((3, 4, 2, 3), CPFactorization((3, 4, 2, 3), 5), dense_cp((3, 4, 2, 3), 5)),
 }
+for _shape in ((7,), (6, 5), (4, 5, 3)):
+    CASES[f"non-negative cp order {len(_shape)}"] = (
+        _shape,
+        NonNegativeCPFactorization(_shape, 3),
+        dense_nonnegative_cp(_shape, 3),
+    )
 for _depth in (0, 1, 2):
     CASES[f"deep cp {_depth}"] = (
         (4, 3, 5),
