@@ -1,11 +1,14 @@
 """The pages of docs/ say what the code does: their examples run, and what they name is there."""
 
+import csv
 import doctest
 import re
+from inspect import signature
 from pathlib import Path
 
 import pytest
 
+import sktf
 from sktf import plotting
 
 ROOT = Path(__file__).parents[1]
@@ -47,3 +50,38 @@ def test_every_display_draws_in_the_guide():
     """Whoever looks for a picture of their fit finds it there."""
     text = "".join(page.read_text("utf-8") for page in GUIDE)
     assert not [name for name in plotting.__all__ if f"{name}.from_" not in text]
+
+
+COLUMNS = [
+    [
+        sktf.CPCompletion,
+        sktf.DeepCPCompletion,
+        sktf.DeepMatrixCompletion,
+        sktf.DeepTuckerCompletion,
+        sktf.HierarchicalCompletion,
+    ],
+    [sktf.CPALSCompletion, sktf.NuclearNormCompletion],
+    [sktf.CompletionEnsemble],
+    [sktf.PosteriorCompletion],
+]
+CHOOSING = ROOT / "docs/guide/choosing.rst"
+ROWS = [
+    *csv.reader(re.findall('(?m)^   (".*)$', CHOOSING.read_text("utf-8")), skipinitialspace=True)
+]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
+def test_the_table_of_methods_says_which_class_has_them(row):
+    """A method, an attribute, or a parameter of ``predict``."""
+    for name in re.findall("``(.*?)``", row[0].removesuffix("of ``predict``")):
+        for classes, answer in zip(COLUMNS, row[2:], strict=True):
+            for kind in classes:
+                has = hasattr(kind, name) or name in signature(kind.predict).parameters
+                assert has == (answer == "yes"), (kind, name)
+
+
+def test_the_table_of_methods_leaves_out_no_estimator():
+    """Each is in a column, but for the transformer."""
+    told = {kind.__name__ for kinds in COLUMNS for kind in kinds}
+    estimators = {name for name in sktf.__all__ if hasattr(getattr(sktf, name), "get_params")}
+    assert estimators - told == {"CompletionImputer"}
