@@ -120,8 +120,9 @@ plot_rcparams = {"savefig.bbox": "tight"}
 
 _INHERITED = (
     "Methods that estimators have of scikit-learn, such as ``score``, ``set_params`` and "
-    "``set_fit_request``, are documented there. Which estimator to take: :doc:`/guide/choosing`. "
-    "What a word means: :doc:`/glossary`."
+    "``set_fit_request``, are documented by `scikit-learn "
+    "<https://scikit-learn.org/stable/modules/generated/sklearn.base.RegressorMixin.html>`__. Which "
+    "estimator to take: :doc:`/guide/choosing`. What a word means: :doc:`/glossary`."
 )
 
 
