@@ -46,6 +46,13 @@ def test_a_page_of_the_guide_draws_a_picture(page):
     assert any("Display.from_" in plot for plot in plots)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_picture_is_told_in_words(page):
+    """For who cannot see it; code that draws nothing is marked so."""
+    found = re.findall(r"(?m)^\.\. (?:plot|figure)::.*\n(?:   :.*\n)*", page.read_text("utf-8"))
+    assert not [options for options in found if not re.search(":(alt|nofigs):", options)]
+
+
 def test_every_display_draws_in_the_guide():
     """Whoever looks for a picture of their fit finds it there."""
     text = "".join(page.read_text("utf-8") for page in GUIDE)

@@ -35,8 +35,8 @@ class CompletionWarning(UserWarning):
     * the members of an ensemble find different ranks ("Rank not identified"), or the chains of a
       posterior do not agree,
 
-    and ``predict`` where labels are new to it. What to do about each is told by the pages "Questions
-    and answers" (:doc:`/faq`) and "What can go wrong". To silence it:
+    and ``predict`` where labels are new to it. The page :doc:`/faq` tells what to do about each.
+    To silence it:
 
     >>> import warnings
     >>> from sktf import CompletionWarning
