@@ -57,6 +57,7 @@ html_css_files = ["sktf.css"]
 html_show_sourcelink = False
 
 autosummary_generate = True
+toc_object_entries_show_parents = "hide"
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
 # Every public function and method says what it does, and names just the parameters it has.
@@ -120,8 +121,9 @@ plot_rcparams = {"savefig.bbox": "tight"}
 
 _INHERITED = (
     "Methods that estimators have of scikit-learn, such as ``score``, ``set_params`` and "
-    "``set_fit_request``, are documented there. Which estimator to take: :doc:`/guide/choosing`. "
-    "What a word means: :doc:`/glossary`."
+    "``set_fit_request``, are documented by `scikit-learn "
+    "<https://scikit-learn.org/stable/modules/generated/sklearn.base.RegressorMixin.html>`__. "
+    "Which estimator to take: :doc:`/guide/choosing`. What a word means: :doc:`/glossary`."
 )
 
 
@@ -160,6 +162,15 @@ def write_reference(app, config):
         page.write_text(text, encoding="utf-8")
 
 
+def write_changelog(app, config):
+    """Write the changelog, whose Markdown has headings, lists and code alone, for its page."""
+    text = (HERE.parent / "CHANGELOG.md").read_text(encoding="utf-8")
+    text = text[text.index("## ") :].replace("`", "``")
+    text = re.sub(r"(?m)^## \[(.*)\](.*)$", rf"\1\2\n{'-' * 40}", text)
+    text = re.sub(r"(?m)^### (.*)$", rf"\1\n{'~' * 40}", text)
+    (HERE / "generated" / "changelog.inc").write_text(text, encoding="utf-8")
+
+
 def leave_out(app, what, name, obj, skip, options):
     """Leave out methods that scikit-learn documents, and bare fields of tuples."""
     of_sklearn = str(getattr(obj, "__module__", "")).startswith("sklearn.")
@@ -170,7 +181,8 @@ def draw_examples(app, what, name, obj, options, lines):
     """Draw what the examples of a display draw."""
     if what == "class" and name.startswith("sktf.plotting."):
         start = lines.index("Examples") + 2
-        lines[start:] = [".. plot::", "", *("   " + line for line in lines[start:])]
+        head = [".. plot::", f"   :alt: What this example draws by {name}.", ""]
+        lines[start:] = [*head, *("   " + line for line in lines[start:])]
 
 
 def told_in():
@@ -196,6 +208,7 @@ PAGES = told_in()
 
 def setup(app):
     app.connect("config-inited", write_reference)
+    app.connect("config-inited", write_changelog)
     app.connect("autodoc-skip-member", leave_out)
     app.connect("autodoc-process-docstring", draw_examples, priority=400)  # before numpydoc
     app.connect("autodoc-process-docstring", link_to_guide, priority=600)

@@ -2,10 +2,12 @@
 
 import doctest
 import re
+from inspect import signature
 from pathlib import Path
 
 import pytest
 
+import sktf
 from sktf import plotting
 
 ROOT = Path(__file__).parents[1]
@@ -43,7 +45,42 @@ def test_a_page_of_the_guide_draws_a_picture(page):
     assert any("Display.from_" in plot for plot in plots)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_picture_is_told_in_words(page):
+    """For who cannot see it; code that draws nothing is marked so."""
+    found = re.findall(r"(?m)^\.\. (?:plot|figure)::.*\n(?:   :.*\n)*", page.read_text("utf-8"))
+    assert not [options for options in found if not re.search(":(alt|nofigs):", options)]
+
+
 def test_every_display_draws_in_the_guide():
     """Whoever looks for a picture of their fit finds it there."""
     text = "".join(page.read_text("utf-8") for page in GUIDE)
     assert not [name for name in plotting.__all__ if f"{name}.from_" not in text]
+
+
+CHOOSING = (ROOT / "docs/guide/choosing.rst").read_text("utf-8")
+ROWS = re.findall(
+    r"   \* - (``(?:.|\n)*?)\n     - .*\n     - ((?:.|\n)*?)(?=\n   \*|\n\n)",
+    CHOOSING.split(".. _methods:")[1],
+)
+KINDS = {
+    name: getattr(sktf, name) for name in sktf.__all__ if hasattr(getattr(sktf, name), "predict")
+}
+
+
+@pytest.mark.parametrize("methods, who", ROWS, ids=lambda text: text[:30])
+def test_the_table_of_methods_says_which_class_has_them(methods, who):
+    """A method, an attribute, or a parameter of ``predict``; of completion estimators."""
+    named = set(re.findall("``(.*?)``", who)) & KINDS.keys()
+    expected = KINDS.keys() - named if who.startswith("all") else named
+    for name in re.findall(r"``(?:predict\()?(\w+)", methods):
+        has = {
+            kind
+            for kind, cls in KINDS.items()
+            if hasattr(cls, name) or name in signature(cls.predict).parameters
+        }
+        assert has == expected, name
+
+
+def test_the_table_of_methods_is_read_whole():
+    assert len(ROWS) == 7

@@ -40,8 +40,9 @@ X, y = entries_from_dense(readings)
 print(f"{1 - len(y) / truth.size:.0%} of the readings are missing")
 
 # %%
-# Held out as it is missing: whole days of a sensor, five at a time. Single cells give the same
-# score: what fills a gap is not the hours beside it.
+# Held out as it is missing: whole days of a sensor, five at a time. Single cells give about the
+# same score here, where the truth has a low rank: a gap is filled by other sensors on those days
+# and by other days of that sensor, which are seen either way. Other data may score lower by days.
 
 model = CPCompletion(shape=truth.shape, n_init=3, random_state=0)
 for folds in CellKFold(3, random_state=0), BlockKFold(3, block_shape=(1, 5, 24), random_state=0):

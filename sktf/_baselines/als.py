@@ -116,7 +116,11 @@ class CPALSCompletion(BaseCompletion):
     n_init : int, default=10
         Random starts for each number of components; the best on held-out cells, or without any on
         the training loss, is kept.
-    {offset ... scale}
+    offset : {"auto", "mean", "additive"} or None, default="auto"
+        What is taken off the values first: nothing (None), their mean, or the mean plus one term
+        per index of each mode (ridge regression). "auto": the mean where it exceeds ten standard
+        deviations, else nothing; additive terms are not tried.
+    {scale}
     max_iter : int, default=300
         Largest number of sweeps over the modes from one start.
     tol : float, default=1e-5

@@ -25,8 +25,18 @@ _CHUNK = 2**16
 class CompletionWarning(UserWarning):
     """The observed cells do not settle what a completion estimator predicts.
 
-    Given by ``fit`` where the model is under-determined, whatever its rank, or where it predicts
-    values far beyond those observed. To silence it:
+    Its text names the reason, and a remedy. ``fit`` gives it where
+
+    * the cells determine no component, whatever the rank ("Under-determined at any rank"),
+    * held-out cells find components no better than the offset ("Nothing was learned"),
+    * indices have no cells ("No cell tells of ..."), or whole fibers have none,
+    * predictions leave the range of the observed values, or dwarf it,
+    * held-out cells want more components than ``n_components`` or ``hidden`` allow,
+    * the members of an ensemble find different ranks ("Rank not identified"), or the chains of a
+      posterior do not agree,
+
+    and ``predict`` where labels are new to it. The page :doc:`/faq` tells what to do about each.
+    To silence it:
 
     >>> import warnings
     >>> from sktf import CompletionWarning

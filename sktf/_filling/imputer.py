@@ -75,8 +75,8 @@ class CompletionImputer(VersionedPickle, OneToOneFeatureMixin, TransformerMixin,
     >>> X = np.outer(np.arange(1.0, 9.0), [1.0, 10.0, 100.0]) + [0.0, 5.0, 7.0]
     >>> X[2, 1] = X[5, 0] = np.nan
     >>> imputer = CompletionImputer(random_state=0).fit(X)
-    >>> imputer.transform([[4.5, np.nan, 457.0]]).round(0)
-    array([[  4.,  50., 457.]])
+    >>> imputer.transform([[4.0, np.nan, 407.0]]).round(1)
+    array([[  4.,  45., 407.]])
     """
 
     __module__ = "sktf"

@@ -102,7 +102,7 @@ class DescentParameters(BaseCompletion):
     step : {"adaptive", "grouprmsprop", "constant"}, default="adaptive"
         Step size, one number for all parameters. "adaptive": ``learning_rate`` over the local
         curvature (Malitsky and Mishchenko, 2020). "grouprmsprop": ``learning_rate`` over the
-        running RMS of the gradient norm (Razin and Cohen, 2020).
+        running RMS of the gradient norm (Razin and Cohen, 2020). "constant": ``learning_rate``.
     learning_rate : float, default=None
         None: 0.3 for "adaptive", 0.01 for the others.
     record_every : int or "log", default=None
