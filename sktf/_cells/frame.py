@@ -25,12 +25,19 @@ class Frame(NamedTuple):
     def apply(self, observations):
         """Return observations with cells of the factorization and standardized values."""
         cells = to_cells(observations.coords, self.shape, self.groups, self.stored)
-        values, (level, terms, scale) = observations.values, self.offset
-        if level or terms:
-            values = values - (self.offset.at(observations.coords) if terms else level)
-        if scale != 1:
-            values = values / scale if scale else np.zeros_like(values)
+        values, scale = self.left(observations), self.offset.scale
+        if not scale:
+            values = np.zeros_like(values)
+        elif scale != 1:
+            values = np.divide(values, scale, out=None if values is observations.values else values)
         return observations._replace(coords=cells, values=values, shape=self.sizes)
+
+    def left(self, observations):
+        """Return the values less the offset: themselves where there is none."""
+        level, terms, _ = self.offset
+        if not (level or terms):
+            return observations.values
+        return observations.values - (self.offset.at(observations.coords) if terms else level)
 
     def read(self, observations):
         """Return the observations whose indices all have rows."""

@@ -46,9 +46,9 @@ def fit_offset(observations, kind, scale, tol=None):
     if tol is None:
         tol = _EXACT if len(values) <= _MANY else _FINE
     # In units of a power of two near the largest value, no square over- or underflows.
-    unit = 2.0 ** (np.frexp(np.abs(values).max())[1] - 1)
+    unit = 2.0 ** (np.frexp(largest(values))[1] - 1)
     values = values / unit
-    mean = float(np.average(values, weights=weights))
+    mean = observations._replace(values=values).mean()
     if kind == "auto":
         std = np.sqrt(_mean_square(values, weights, mean))
         kind = "mean" if np.abs(mean) > _LEVEL * std else None
@@ -56,11 +56,16 @@ def fit_offset(observations, kind, scale, tol=None):
     terms = _additive_terms(observations, values - level, tol) if kind == "additive" else ()
     values -= Offset(level, terms, 1.0).at(coords) if terms else level
     # Differences of equal values leave rounding errors, nothing to descend on.
-    if max(values.max(), -values.min()) <= 1e-12:
+    if largest(values) <= 1e-12:
         rms = 0.0
     else:
         rms = float(unit * np.sqrt(_mean_square(values, weights))) if scale else 1.0
     return Offset(float(unit * level), tuple(unit * term for term in terms), rms)
+
+
+def largest(values):
+    """Return the largest absolute value, without an array of these."""
+    return max(values.max(), -values.min())
 
 
 def _mean_square(values, weights, center=0.0):
@@ -74,10 +79,10 @@ def _mean_square(values, weights, center=0.0):
 
 def level_share(observations):
     """Return the share of the squares of the values that their mean holds."""
-    unit = np.abs(observations.values).max() or 1.0
-    values, weights = observations.values / unit, observations.weights
-    square = np.average(values**2, weights=weights)
-    return float(np.average(values, weights=weights) ** 2 / square) if square > 0 else 0.0
+    values = observations.values / (largest(observations.values) or 1.0)
+    square = _mean_square(values, observations.weights)
+    mean = observations._replace(values=values).mean()
+    return float(mean**2 / square) if square > 0 else 0.0
 
 
 def kurtosis(observations):
