@@ -38,7 +38,7 @@ class CPFactorization(Factorization):
         return model, pack([sqrt(len(V) / V.shape[1]) * V @ factor for V, factor in drawn])
 
     def narrowed(self, n_components):
-        return CPFactorization(self.shape, n_components)
+        return type(self)(self.shape, n_components)
 
     @property
     def most_components(self):

@@ -10,10 +10,10 @@ import numpy as np
 from sklearn.utils._param_validation import Interval
 
 from sktf._docs import documented
-from sktf._models.cp import balance
+from sktf._models.cp import CPFactorization
 from sktf._models.gradient import GradientDescentCompletion
 from sktf._models.starts import component_start
-from sktf._objective.factorization import Factorization, choose_components, pack, padded
+from sktf._objective.factorization import choose_components, pack
 
 # An entry 0 could not leave it: where others of a column are positive, at least this share of the
 # largest is where descent goes on from.
@@ -24,13 +24,10 @@ _LEAST = 0.01
 _SPREAD = 0.3
 
 
-class NonNegativeCPFactorization(Factorization):
+class NonNegativeCPFactorization(CPFactorization):
     """R components, each an outer product of one squared vector per mode."""
 
-    separable, nonnegative = True, True
-
-    def __init__(self, shape, n_components):
-        super().__init__(shape, n_components, [(size, n_components) for size in shape])
+    theta_is_factors, nonnegative = False, True
 
     def forward(self, theta):
         return [v * v for v in self.unpack(theta)], None
@@ -39,21 +36,10 @@ class NonNegativeCPFactorization(Factorization):
         blocks = self.unpack(theta)
         return pack([2 * v * gradient for v, gradient in zip(blocks, gradients, strict=True)])
 
-    def start(self, rng, init, scale, mean):
-        drawn = [mean + scale * rng.standard_normal(block) for block in self.blocks]
-        return pack(balance(drawn) if init == "balanced" else drawn)
-
-    def narrowed(self, n_components):
-        return NonNegativeCPFactorization(self.shape, n_components)
-
-    @property
-    def most_components(self):
-        return self.n_components
-
     def embed(self, factors):
         """Entries near zero are lifted a little, for descent to move them."""
         lifted = [np.maximum(f, _LEAST * f.max(axis=0, initial=0.0)) for f in factors]
-        return pack([np.sqrt(padded(factor, self.n_components)) for factor in lifted])
+        return super().embed([*map(np.sqrt, lifted)])
 
 
 @documented(measured="``component_norms`` (column r is component r of ``factors_``)")
