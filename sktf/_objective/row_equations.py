@@ -21,8 +21,9 @@ from sktf._objective.lanes import LINE, SUMS, load, plus_product, spread, store,
 
 # Cells whose products are formed at once.
 _BATCH = 16
-# Numbers in the matrices of one block of rows: 2 MiB, which a cache holds.
-_BLOCK = 2**18
+# Numbers in the matrices of one block of rows: 2 MiB, which a cache holds. Multiplications that make
+# a block worth a thread of its own, and blocks that there are for the sake of threads at most.
+_BLOCK, _BLOCK_WORK, _MAX_BLOCKS = 2**18, 2**20, 8
 
 
 class CellsByRow(NamedTuple):
@@ -180,7 +181,8 @@ def solve_rows(cells, others, solve, each=()):
     stacked = whole_lines(1, sum(map(len, others)), n_columns, others[0].dtype)[0]
     np.concatenate(others, out=stacked[:, :n_columns])
     width = stacked.shape[1]
-    per_block = max(1, _BLOCK // (n_columns * width))
+    work_blocks = min(len(cells.values) * n_columns**2 // _BLOCK_WORK, _MAX_BLOCKS)
+    per_block = max(1, min(_BLOCK // (n_columns * width), -(-n_rows // max(1, work_blocks))))
     blocks = iter([slice(i, min(i + per_block, n_rows)) for i in range(0, n_rows, per_block)])
     solved = {}
 
