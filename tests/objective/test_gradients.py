@@ -17,6 +17,7 @@ from joblib import Parallel, delayed, parallel_config
 
 from sktf import CPCompletion
 from sktf._objective import cpu
+from sktf._objective import torch as torch_objective
 from sktf._objective.cpu import FusedObjective
 from sktf._objective.devices import make_objective
 from sktf._objective.torch import TorchObjective
@@ -97,6 +98,22 @@ def test_fused_and_torch_objectives_agree(case, loss, dtype):
     np.testing.assert_allclose(value, expected, rtol=close)
     np.testing.assert_allclose(other.loss(other.from_numpy(theta)), value, rtol=close)
     np.testing.assert_allclose(gradient, by_torch, rtol=0, atol=close * np.abs(by_torch).max())
+
+
+@every_case
+def test_a_device_passes_over_cells_in_parts(case, monkeypatch):
+    """Of seven numbers or less at once: sums in another order, of some hundred products."""
+    shape, factorization, _ = CASES[case]
+    arguments = factorization, observe(shape), LOSSES["huber"]
+    monkeypatch.setattr(torch_objective, "_CHUNK", 7)
+    by_torch = TorchObjective(*arguments, device="cpu", dtype="float64")
+    fused = FusedObjective(*arguments)
+    theta = start(factorization)
+    (value, gradient), (expected, by_kernel) = by_torch(by_torch.from_numpy(theta)), fused(theta)
+    assert value == pytest.approx(expected, rel=1e-12)
+    assert by_torch.loss(by_torch.from_numpy(theta)) == pytest.approx(value, rel=1e-12)
+    largest = np.abs(by_kernel).max()
+    np.testing.assert_allclose(gradient.numpy(), by_kernel, rtol=0, atol=1e-12 * largest)
 
 
 @every_case
