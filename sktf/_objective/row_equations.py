@@ -21,8 +21,8 @@ from sktf._objective.lanes import LINE, SUMS, load, plus_product, spread, store,
 
 # Cells whose products are formed at once.
 _BATCH = 16
-# Numbers in the matrices of one block of rows: 2 MiB, which a cache holds. Multiplications that make
-# a block worth a thread of its own, and blocks that there are for the sake of threads at most.
+# Numbers in the matrices of one block of rows: 2 MiB, which a cache holds. Multiplications that
+# make a block worth a thread of its own, and the most blocks for the sake of threads.
 _BLOCK, _BLOCK_WORK, _MAX_BLOCKS = 2**18, 2**20, 8
 
 
