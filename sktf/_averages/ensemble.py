@@ -351,15 +351,9 @@ class CompletionEnsemble(
         Raises
         ------
         ValueError
-            When a member cannot learn rows, as ``PosteriorCompletion``, or for what a member
-            raises; the ensemble then is as it was.
+            For what a member raises; the ensemble then is as it was.
         """
         check_is_fitted(self)
-        fixed = [member for member in self.estimators_ if not hasattr(member, "extend")]
-        if fixed:
-            raise ValueError(
-                f"{fixed[0]!r} cannot learn rows for new indices; fit again with them."
-            )
         members = [deepcopy(member).extend(X, y, mode=mode) for member in self.estimators_]
         best = members[0]
         grown = {k: v for k, v in vars(best).items() if k in ("shape_", "categories_")}

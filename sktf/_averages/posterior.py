@@ -15,8 +15,8 @@ from sktf._averages.chains import Begun, Chain, run_chain
 from sktf._averages.draws import Draws
 from sktf._averages.jobs import one_by_one, prepared, reading_numbers
 from sktf._averages.posterior_choice import choose, split
+from sktf._averages.posterior_extension import Extending
 from sktf._averages.posterior_space import Space
-from sktf._averages.predictive import Predictive
 from sktf._averages.summaries import summary_of_chains
 from sktf._cells.identifiability import CompletionWarning, warn_of_cells
 from sktf._cells.record import current_record, holding_back, note, note_cells, tell_once, warn
@@ -46,7 +46,7 @@ _AGREE, _LOOKED_AT = 1.1, 256
 @dataclass(eq=False, repr=False)
 class PosteriorCompletion(
     VersionedPickle,
-    Predictive,
+    Extending,
     CallbackSupportMixin,
     MetaEstimatorMixin,
     RegressorMixin,

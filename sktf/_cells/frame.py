@@ -71,6 +71,23 @@ class Frame(NamedTuple):
         sizes = tuple(size if seen is None else len(seen) for size, seen in pairs)
         return self._replace(stored=stored, sizes=sizes)
 
+    def with_rows_for(self, mode, new, size):
+        """Return the frame where new indices of a mode, grown to a size, have rows; in what order.
+
+        That is for each row the number it had before, or, of a new one, the number that follows.
+        """
+        side = self.groups.index((mode,))
+        seen, n_rows = self.stored[side], self.sizes[side]
+        indices = np.arange(n_rows) if seen is None else seen
+        kept = np.flatnonzero(~np.isin(indices, new))
+        indices = np.concatenate([indices[kept], new])
+        places, sequence = np.append(kept, n_rows + np.arange(len(new))), np.argsort(indices)
+        shape, stored, sizes = [*self.shape], [*self.stored], [*self.sizes]
+        shape[mode], sizes[side] = size, len(indices)
+        stored[side] = None if len(indices) == size else indices[sequence]
+        grown = self._replace(shape=tuple(shape), stored=stored, sizes=tuple(sizes))
+        return grown, places[sequence]
+
     def sides(self, by_modes, tables):
         """Return for each side, and each mode of it, what the rows of the side read of this mode.
 

@@ -374,18 +374,11 @@ class BaseCompletion(LabeledFactors, VersionedPickle, RegressorMixin, Summarized
         new, which = np.unique(coords[:, mode], return_inverse=True)
         told = coords, values, which, self._error
         rows, terms = solve_rows(self._rows, self._counts, frame, mode, *told, self._nonnegative)
-        factors = [rows[:-1] for rows in self._rows]
-        counts, stored, shape = [*self._counts], [*self._stored], list(self.shape_)
-        shape[mode] = size
-        indices = np.arange(len(factors[side])) if stored[side] is None else stored[side]
-        kept = ~np.isin(indices, new)
-        indices = np.concatenate([indices[kept], new])
-        order = np.argsort(indices)
-        factors[side] = np.concatenate([factors[side][kept], rows])[order]
-        counts[side] = np.concatenate([counts[side][kept], np.bincount(which)])[order]
-        stored[side] = None if len(indices) == size else indices[order]
+        factors, counts = [rows[:-1] for rows in self._rows], [*self._counts]
         offset = with_terms(frame.offset, mode, new, terms, size)
-        frame = frame._replace(shape=tuple(shape), stored=stored, offset=offset)
+        frame, places = frame._replace(offset=offset).with_rows_for(mode, new, size)
+        factors[side] = np.concatenate([factors[side], rows])[places]
+        counts[side] = np.concatenate([counts[side], np.bincount(which)])[places]
         record = with_extension(getattr(self, "_record", {}), coords, frame.shape, mode)
         vars(self).update(self._components(factors, frame, counts), _record=record, **named)
         vars(self).pop("_theta", None)  # it does not describe the grown model

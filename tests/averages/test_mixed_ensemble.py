@@ -171,13 +171,6 @@ def small_posterior(estimator=None):
     return PosteriorCompletion(estimator, n_components=2, n_samples=4, n_chains=2)
 
 
-def test_what_cannot_learn_rows_is_told(cells):
-    """By name, and nothing has grown."""
-    model = mixed(estimators=[("chains", small_posterior())]).fit(*cells)
-    with pytest.raises(ValueError, match="cannot learn rows"):
-        model.extend([[7, 0, 0]], [1.0], mode=0)
-
-
 def test_a_failed_fit_leaves_the_columns_as_they_were(cells):
     """And what was fitted."""
     model = mixed(estimators=[("cp", CPCompletion(3, n_init=2))]).fit(*cells)
