@@ -46,6 +46,7 @@ class Frame(NamedTuple):
 
     def with_terms(self, observations, scale, tol=None):
         """Return the frame with additive terms fitted to observations; a scale is kept."""
+        observations = observations.for_terms()
         if isinstance(scale, float):
             offset = fit_offset(observations, "additive", False, tol)._replace(scale=scale)
         else:

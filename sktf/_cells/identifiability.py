@@ -7,15 +7,12 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from sktf._cells.record import warn
-from sktf._cells.sorting import count_distinct, drawn_cells, row_numbers
-from sktf._cells.unfolding import seen_indices, side_sizes, to_cells
+from sktf._cells.unfolding import side_sizes
 
 # Parts that share no index with the rest are strays while they hold no more of the cells.
 _STRAY = 0.05
 # Share of the fibers of a mode that may be empty beyond what chance leaves.
 _EMPTY = 0.1
-# Of more rows, about so many tell how many are of distinct cells.
-_MANY = 2**17
 # Fibers, drawn at random, that tell what chance leaves.
 _N_FIBERS = 4096
 # Cells whose indices are joined at once, or more if there are more indices.
@@ -54,9 +51,7 @@ def warn_of_cells(observations, frame, stacklevel):
     kept = all(seen is None for seen in frame.stored)
     warn_unseen(observations, kept, stacklevel + 1)
     full = side_sizes(frame.shape, frame.groups)
-    cells = to_cells(observations.coords, frame.shape, frame.groups, frame.stored)
-    read = observations._replace(coords=cells, shape=frame.sizes)
-    warn_under_determined(read, frame.groups, full, stacklevel + 1)
+    warn_under_determined(observations.rows_in(frame), frame.groups, full, stacklevel + 1)
 
 
 def warn_unseen(observations, kept, stacklevel):
@@ -65,9 +60,7 @@ def warn_unseen(observations, kept, stacklevel):
     ``kept`` tells that they have rows all the same, which stay at the start.
     """
     sizes = observations.shape
-    counts = [
-        len(seen_indices(*column)) for column in zip(observations.coords.T, sizes, strict=True)
-    ]
+    counts = [np.count_nonzero(count) for count in observations.row_counts(sizes)]
     unseen = [
         f"{size - count} of the {size} indices of mode {mode}"
         for mode, (count, size) in enumerate(zip(counts, sizes, strict=True))
@@ -94,17 +87,14 @@ def warn_empty_fibers(observations, stacklevel):
     """
     if len(observations.shape) < 3:
         return
-    coords, shape, found = observations.coords, observations.shape, []
-    rng, n_cells = np.random.RandomState(0), _count_cells(coords, shape)
-    seen = [count[count > 0] for count in observations.row_counts(shape)]
-    for mode, length in enumerate(map(len, seen)):
-        others = [n for n in range(len(shape)) if n != mode]
-        counts = [seen[n] for n in others]
-        n_fibers = count_distinct(coords[:, others], [shape[n] for n in others])
+    rng, found = np.random.RandomState(0), []
+    n_cells, fibers = observations.fibers()
+    seen = [count[count > 0] for count in observations.row_counts(observations.shape)]
+    for mode, n_fibers in enumerate(fibers):
+        length, counts = len(seen[mode]), [*seen[:mode], *seen[mode + 1 :]]
         empty = 1 - n_fibers / prod(map(len, counts))
-        drawn = n_cells * np.prod(
-            [rng.choice(count / len(coords), _N_FIBERS) for count in counts], axis=0
-        )
+        shares = [rng.choice(count / count.sum(), _N_FIBERS) for count in counts]
+        drawn = n_cells * np.prod(shares, axis=0)
         by_chance = np.mean((1 - np.minimum(drawn / length, 1)) ** length)
         if empty - by_chance > _EMPTY:
             found.append(f"{empty:.0%} of the fibers along mode {mode}")
@@ -116,13 +106,6 @@ def warn_empty_fibers(observations, stacklevel):
             CompletionWarning,
             stacklevel + 1,
         )
-
-
-def _count_cells(coords, shape):
-    """Return how many distinct cells there are, of many rows about how many."""
-    share = min(1.0, _MANY / len(coords))
-    told = coords[drawn_cells(coords, share, np.random.RandomState(0))] if share < 1 else coords
-    return count_distinct(told, shape) / share
 
 
 def warn_under_determined(cells, groups, full, stacklevel):
@@ -151,10 +134,9 @@ def warn_under_determined(cells, groups, full, stacklevel):
     sizes, n_parts, outside = _parts(cells)
     n_free = sum(sizes) - len(sizes) + 1
     # The first rows mostly hold enough distinct cells, and counting these takes a sort.
-    for n_rows in (4 * n_free, len(cells.coords)):
-        n_cells = len(np.unique(row_numbers(cells.coords[:n_rows])))
-        if n_cells >= n_free:
-            break
+    n_cells = cells.first(4 * n_free).n_distinct()
+    if n_cells < n_free:
+        n_cells = cells.n_distinct()
     found = []
     if n_cells < n_free:
         found.append(
@@ -191,9 +173,8 @@ def _parts(cells):
     """
     starts = np.cumsum([0, *cells.shape])
     labels, seen = np.arange(starts[-1]), np.zeros(starts[-1], bool)
-    n_rows = max(starts[-1], _CHUNK)
-    for start in range(0, len(cells.coords), n_rows):
-        rows = cells.coords[start : start + n_rows] + starts[:-1]
+    for part in _parts_of(cells, max(starts[-1], _CHUNK)):
+        rows = part + starts[:-1]
         seen[rows] = True
         first, *others = labels[rows].T
         ends = np.tile(first, len(others)), np.concatenate(others)
@@ -202,5 +183,12 @@ def _parts(cells):
         if (labels == labels[0]).all():  # whatever the other cells join
             return list(cells.shape), 1, 0.0
     n_seen = [np.count_nonzero(mode) for mode in np.split(seen, starts[1:-1])]
-    in_part = np.bincount(labels[cells.coords[:, 0]])
-    return n_seen, np.count_nonzero(in_part), 1 - in_part.max() / len(cells.coords)
+    in_part = np.bincount(labels[: cells.shape[0]], cells.row_counts(cells.shape)[0])
+    return n_seen, np.count_nonzero(in_part), 1 - in_part.max() / in_part.sum()
+
+
+def _parts_of(cells, n_rows):
+    """Yield the indices of so many cells at once."""
+    for block in cells.blocks():
+        for start in range(0, len(block.coords), n_rows):
+            yield block.coords[start : start + n_rows]

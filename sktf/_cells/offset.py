@@ -13,6 +13,8 @@ from sktf._cells.unfolding import find_sides, to_cells
 _LEVEL = 10
 # Relative tolerances of additive terms, of up to so many cells and of more.
 _EXACT, _FINE, _MANY = 1e-12, 1e-5, 10**5
+# Values of largest size 1 that differ by no more from an offset differ by rounding.
+_ALIKE = 1e-12
 # Values whose squares are held at once.
 _CHUNK = 2**20
 
@@ -36,6 +38,55 @@ class Offset(NamedTuple):
         return total
 
 
+class Moments(NamedTuple):
+    """What an offset without terms is fitted to, where the values are not held at once.
+
+    ``unit`` is a power of two near the largest absolute value; ``mean``, ``square`` and ``spread``,
+    the mean squares about 0 and about the mean, are in this unit, ``low`` and ``high`` are not.
+    """
+
+    unit: float
+    low: float
+    high: float
+    mean: float
+    square: float
+    spread: float
+
+    @classmethod
+    def of(cls, blocks):
+        """Return those of blocks of values; no square over- or underflows."""
+        rows = []
+        for values in blocks:
+            unit = _unit(largest(values))
+            part = values / unit
+            mean = part.mean()
+            squares = (part**2).sum(), ((part - mean) ** 2).sum()
+            rows.append((len(part), unit, values.min(), values.max(), mean, *squares))
+        if not rows:
+            raise ValueError("There are no rows to read.")
+        n, units, lows, highs, means, squares, spreads = np.transpose(rows)
+        shares, unit = units / units.max(), units.max()
+        mean = n @ (means * shares) / n.sum()
+        square = sum(squares * shares**2) / n.sum()
+        spread = (spreads @ shares**2 + n @ (means * shares - mean) ** 2) / n.sum()
+        return cls(*map(float, (unit, lows.min(), highs.max(), mean, square, spread)))
+
+    def offset(self, kind, scale):
+        """Return what ``fit_offset`` returns, the mean in the place of an additive offset."""
+        if kind == "auto":
+            kind = "mean" if abs(self.mean) > _LEVEL * np.sqrt(self.spread) else None
+        level, square = (0.0, self.square) if kind is None else (self.mean, self.spread)
+        if max(self.high / self.unit - level, level - self.low / self.unit) <= _ALIKE:
+            return Offset(self.unit * level, (), 0.0)
+        rms = self.unit * float(np.sqrt(square)) if scale else 1.0
+        return Offset(self.unit * level, (), rms)
+
+
+def _unit(size):
+    """Return a power of two near a size."""
+    return 2.0 ** (np.frexp(size)[1] - 1)
+
+
 def fit_offset(observations, kind, scale, tol=None):
     """Fit the offset ``kind`` (None, "auto", "mean" or "additive"); ``scale`` is a bool.
 
@@ -46,7 +97,7 @@ def fit_offset(observations, kind, scale, tol=None):
     if tol is None:
         tol = _EXACT if len(values) <= _MANY else _FINE
     # In units of a power of two near the largest value, no square over- or underflows.
-    unit = 2.0 ** (np.frexp(largest(values))[1] - 1)
+    unit = _unit(largest(values))
     values = values / unit
     mean = observations._replace(values=values).mean()
     if kind == "auto":
@@ -56,7 +107,7 @@ def fit_offset(observations, kind, scale, tol=None):
     terms = _additive_terms(observations, values - level, tol) if kind == "additive" else ()
     values -= Offset(level, terms, 1.0).at(coords) if terms else level
     # Differences of equal values leave rounding errors, nothing to descend on.
-    if largest(values) <= 1e-12:
+    if largest(values) <= _ALIKE:
         rms = 0.0
     else:
         rms = float(unit * np.sqrt(_mean_square(values, weights))) if scale else 1.0

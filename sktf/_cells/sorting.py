@@ -1,5 +1,6 @@
 """Sorting and numbering rows of whole numbers, in linear time."""
 
+from functools import partial
 from math import prod
 
 import numpy as np
@@ -55,16 +56,25 @@ def count_each(column, size):
 
 
 def drawn_cells(coords, share, rng):
-    """Return a mask of rows: equal rows are drawn together, each with the probability ``share``.
+    """Return a mask of rows: equal rows are drawn together, each with the probability ``share``."""
+    return cell_draw(coords.shape[1], share, rng)(coords)
+
+
+def cell_draw(n_modes, share, rng):
+    """Return a function from rows to their mask, the same for the same row (``drawn_cells``).
 
     Rows are mixed to whole numbers by random odd multipliers and shifts (G. Steele, D. Lea and C.
     Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014), and the least are drawn.
     """
-    odd = rng.randint(2**32, size=(coords.shape[1] + 2, 2), dtype=np.uint64)
+    odd = rng.randint(2**32, size=(n_modes + 2, 2), dtype=np.uint64)
     multipliers = (odd[:, 0] << np.uint64(32)) | odd[:, 1] | np.uint64(1)
+    return partial(_mask, multipliers=multipliers, least=np.uint64(share * 2**32))
+
+
+def _mask(coords, multipliers, least):
     drawn = np.empty(len(coords), bool)
     with np.errstate(over="ignore"):  # of scalars, where nothing is compiled
-        _draw(coords, multipliers, np.uint64(share * 2**32), drawn)
+        _draw(coords, multipliers, least, drawn)
     return drawn
 
 

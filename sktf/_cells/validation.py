@@ -9,6 +9,7 @@ from sklearn.utils.validation import _check_sample_weight, _num_samples, validat
 from sktf._cells.complaints import about_labels, about_rows, explained
 from sktf._cells.labels import LabelTable
 from sktf._cells.observations import Observations
+from sktf._cells.stored import refuse_stored
 
 MAX_ROWS = 2**27
 # Largest dense array that is made of entries, in cells.
@@ -34,9 +35,9 @@ def check_observations(estimator, X, y, sample_weight, shape, categories=None):
     present = weights > 0
     # A row of weight zero is absent: its indices are neither read nor complained about.
     if not present.all():
-        _check_range(np.where(present[:, None], coords, 0), _check_shape(shape, coords[present]))
+        _check_range(np.where(present[:, None], coords, 0), check_shape(shape, coords[present]))
         coords, y, weights = coords[present], y[present], weights[present]
-    shape = _check_shape(shape, coords)
+    shape = check_shape(shape, coords)
     _check_range(coords, shape)
     return Observations(coords, y, weights, shape)
 
@@ -59,7 +60,7 @@ def _check_labels(estimator, X, y, sample_weight, categories):
 def _check_label_shape(shape, coords, categories):
     """Return how many labels each mode has, at most as many as a ``shape`` of the user."""
     sizes = tuple(map(len, categories))
-    for mode, size in enumerate(sizes if shape is None else _check_shape(shape, coords)):
+    for mode, size in enumerate(sizes if shape is None else check_shape(shape, coords)):
         if size < sizes[mode]:
             raise ValueError(
                 f"shape={shape!r}: mode {mode} has size {size}, but {sizes[mode]} labels; with "
@@ -264,7 +265,8 @@ def _validated_numbers(caller, X, numbers, *y, reset=True, **options):
 
 
 def refuse_masked(array, name):
-    """Raise where an array of a user has masked entries, which NumPy forgets."""
+    """Raise where an array of a user has masked entries, which NumPy forgets, or lies in files."""
+    refuse_stored(array, name)
     if np.ma.is_masked(array):
         raise ValueError(f"{name} has masked entries; leave those rows out.")
 
@@ -331,7 +333,7 @@ def _check_weights(sample_weight, X):
     return weights
 
 
-def _check_shape(shape, coords):
+def check_shape(shape, coords):
     """Return the mode sizes: those given, or the largest index of each mode plus one."""
     order = coords.shape[1]
     if shape is None:

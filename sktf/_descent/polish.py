@@ -145,6 +145,10 @@ class Polish:
             self._kept[mode] = by_row
         return by_row
 
+    def _solved(self, mode, others, solve):
+        """Return the rows of a mode as ``solve`` makes them of their normal equations."""
+        return solve_rows(self._by_row(mode), others, solve)
+
     def sweep(self, model, penalty):
         """Return the model after one sweep."""
         factors, terms = list(model.factors), list(model.terms)
@@ -152,7 +156,7 @@ class Polish:
         for mode in range(len(factors)):
             others = others_of(factors, terms, mode)
             weights = [penalty.factors] * n + [*penalty.terms[mode : mode + 1]]
-            solved = solve_rows(self._by_row(mode), others, _ridge(np.array(weights)))
+            solved = self._solved(mode, others, _ridge(np.array(weights)))
             factors[mode] = solved[:, :n]
             terms[mode : mode + 1] = [solved[:, n]] if terms else []
         return Model(factors, tuple(terms))

@@ -15,12 +15,7 @@ from sktf._cells.identifiability import CompletionWarning
 from sktf._cells.offset import Offset, largest
 from sktf._cells.record import with_extension
 from sktf._cells.unfolding import is_large, side_sizes, to_cells
-from sktf._cells.validation import (
-    check_cells,
-    check_extension,
-    check_mode,
-    clip_bounds,
-)
+from sktf._cells.validation import check_cells, check_extension, check_mode, clip_bounds
 from sktf._models.export import cp_tensor, dense_tensor, offset_components
 from sktf._models.extension import solve_rows, with_terms
 from sktf._models.honesty import warn_far_predictions, warn_wild_predictions
@@ -145,7 +140,7 @@ class BaseCompletion(LabeledFactors, VersionedPickle, RegressorMixin, Summarized
         ----------
         X : array-like of shape (n_observed, n_modes)
             Whole-number indices, or labels with ``encode``; a row names one cell. Cells absent from
-            X are missing.
+            X are missing. ``CPCompletion`` takes X and y of ``open_entries``, which lie in files.
         y : array-like of shape (n_observed,)
             Their values. A cell may occur in several rows.
         sample_weight : array-like of shape (n_observed,), default=None
@@ -233,7 +228,7 @@ class BaseCompletion(LabeledFactors, VersionedPickle, RegressorMixin, Summarized
 
     def _warn_of_predictions(self, observations, error, stacklevel):
         """Warn where predictions are far beyond what was observed; once, of the worst."""
-        left = largest(self._frame().left(observations))
+        left = max(largest(self._frame().left(block)) for block in observations.blocks())
         far = warn_far_predictions(self._rows, float(left), stacklevel)
         if not far and self.clip is None:
             warn_wild_predictions(self, observations.values, error, stacklevel)

@@ -132,7 +132,7 @@ class CPCompletion(GradientDescentCompletion):
 
     n_components: int | None = None
 
-    _grows, _starts_positive = True, True
+    _grows, _starts_positive, _streams = True, True, True
     _parameter_constraints = {
         **GradientDescentCompletion._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left"), None],

@@ -12,20 +12,17 @@ from sktf._cells.frame import fit_frame
 from sktf._cells.identifiability import warn_empty_fibers, warn_of_cells
 from sktf._cells.offset import Offset
 from sktf._cells.record import current_record, note, note_cells, warn
-from sktf._cells.sorting import cell_numbers, drawn_cells
-from sktf._cells.validation import (
-    check_clip,
-    check_held_out,
-    check_readable,
-)
+from sktf._cells.sorting import cell_draw, cell_numbers
+from sktf._cells.stream import fit_streamed_frame
+from sktf._cells.validation import check_clip, check_held_out, check_readable
 from sktf._descent.recording import to_frame
 from sktf._descent.threads import one_blas_thread
 from sktf._docs import documented
 from sktf._models.borrowed import best_start, make_fitting
+from sktf._models.files import FilesCompletion
 from sktf._models.fitting import Fitting
 from sktf._models.honesty import warn_cap_binds, warn_nothing_learned
 from sktf._models.offset_choice import best_offset
-from sktf._models.parameters import DescentParameters
 from sktf._models.restoring import restoring_features
 from sktf._models.rows import drawn_to_mean
 from sktf._models.sklearn_types import CallbackSupportMixin, checks_parameters
@@ -46,7 +43,7 @@ _NOT_MOVED = (
 
 
 @documented()
-class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
+class GradientDescentCompletion(CallbackSupportMixin, FilesCompletion):
     """A completion estimator whose parameters are found by gradient descent."""
 
     n_iter_: int
@@ -228,6 +225,8 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
     def _new_frame(self, observations):
         """Return the frame fitted to observations."""
         groups = self._mode_groups(len(observations.shape))
+        if not observations.in_memory:
+            return fit_streamed_frame(observations, groups, self.offset, self.scale)
         return fit_frame(observations, groups, self.offset, self.scale, whole=self._keeps_rows())
 
     def _judged(self, frame, training, held_out):
@@ -305,8 +304,8 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
             return observations, given
         many = len(observations.values) > _TOO_MANY_TO_NUMBER
         if many and len(observations.shape) > 1 and self._are_many(observations):
-            out = drawn_cells(observations.coords, self._share_of(len(observations.values)), rng)
-            return observations.take(~out), observations.take(out)
+            share = self._share_of(len(observations.values))
+            return observations.split(cell_draw(len(observations.shape), share, rng))
         numbers = cell_numbers(observations.seen_by(frame))
         n_cells = int(numbers.max()) + 1
         # A vector tells of no index by its other ones.

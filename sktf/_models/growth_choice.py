@@ -5,6 +5,7 @@ from math import prod
 from sktf._cells.offset import kurtosis, level_share
 from sktf._models.fitting import Fitting
 from sktf._models.sampled import SampledFitting
+from sktf._models.streamed import StreamedFitting, check_streams
 
 # Components grow where so many cells are trained on, and of fewer, down to ``_FEW``, where these
 # are a small share of a tensor or a deep model has so many parameters.
@@ -20,6 +21,9 @@ _LEVEL = 0.25
 
 def kind_of_fitting(estimator, frame, training, held_out):
     """Return the class of the call of fit that suits the cells."""
+    if not training.in_memory:
+        check_streams(estimator, asks_for_nothing(estimator, held_out))
+        return StreamedFitting
     grows = (
         len(frame.sizes) > 1
         and estimator._grows

@@ -12,11 +12,13 @@ _ROUGH = 1e-3
 def best_offset(fitting, run, rng):
     """Return the fitting and its run, or those with an additive offset, of less held-out error."""
     cells, scale = fitting.training, bool(fitting.estimator.scale)
-    rough = fitting.frame.with_terms(fitting.rough_training(), scale, _ROUGH).offset
     enough = min(_NEAR * fitting.verdict.error, fitting.verdict.error_of_mean)
-    if run.stopped or _error(rough, fitting.held_out) > enough:
+    if run.stopped:
         return fitting, run
     try:
+        rough = fitting.frame.with_terms(fitting.rough_training(), scale, _ROUGH).offset
+        if _error(rough, fitting.held_out) > enough:
+            return fitting, run
         additive, beside = fitting.beside(rng, fitting.frame.with_terms(cells, scale))
     except KeyboardInterrupt:  # before it has reached anything
         run.status = "interrupted"

@@ -36,15 +36,23 @@ _MANY_STEPS = 1000
 class SampledFitting(Fitting):
     """What ``Fitting`` is, where components grow on samples of the cells (``GrowingRun``)."""
 
+    # What takes the last sweeps.
+    _last_polish = Polish
+
     def _count_cells(self, training):
         # Few rows are of one cell; to number them all would take a sort.
         return len(training.values)
 
     def rough_training(self):
         """Return enough cells to look up by whether additive terms are worth a race."""
-        n_cells, few = len(self.training.values), _PER_TERM * sum(self.frame.sizes)
-        drawn = np.random.RandomState(0).randint(n_cells, size=max(few, _ENOUGH))
-        return self.training.take(np.unique(drawn)) if len(drawn) < n_cells else self.training
+        n_cells, n_drawn = len(self.training.values), self._n_rough()
+        if n_drawn >= n_cells:
+            return self.training
+        drawn = np.random.RandomState(0).randint(n_cells, size=n_drawn)
+        return self.training.take(np.unique(drawn))
+
+    def _n_rough(self):
+        return max(_PER_TERM * sum(self.frame.sizes), _ENOUGH)
 
     def _check_size(self):
         self._check_parameters(self.factorization.narrowed(1).n_parameters, COPIES)
@@ -204,7 +212,10 @@ class SampledFitting(Fitting):
     def last_fit(self, run):
         """Polish on all cells that may be trained on, if only a sample of them has been."""
         if self._is_sampled() and self.learned and run.theta.n_components:
-            self._polish(self._cells, run)
+            try:
+                self._polish(self._cells, run)
+            except KeyboardInterrupt:
+                run.status = "interrupted"
             self.verdict = self._judged(run, doubts=False)
         return run
 
@@ -219,10 +230,10 @@ class SampledFitting(Fitting):
     def _polish(self, cells, run):
         """Take some last sweeps on cells."""
         dtype = np.dtype(self.estimator.dtype)
-        polish = Polish(cells, self._looked_at, self.problem.progress, dtype)
+        polish = self._last_polish(cells, self._looked_at, self.problem.progress, dtype)
         for _ in range(_LAST_SWEEPS):
             run.theta = polish.sweep(run.theta, run.penalty)
-        self._take_terms(run.theta)
+            self._take_terms(run.theta)
         run.end(cells, _LAST_SWEEPS)
 
 

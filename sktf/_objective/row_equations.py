@@ -89,7 +89,7 @@ def _add_four(products, weighted, n_cells, r, line, row, grams):
 
 @compiled(lanes, fastmath=set(SUMS))
 def row_equations(first, stop, edges, others, values, weights, F, grams, moments):
-    """Write matrices and right sides of the rows from ``first`` to ``stop``.
+    """Add the cells of the rows from ``first`` to ``stop`` to matrices and right sides of these.
 
     ``edges ... weights`` are those of ``CellsByRow``, ``F`` the other factors, stacked in whole
     cache lines; ``grams`` holds R rows of this width for each row, ``moments`` one.
@@ -98,9 +98,10 @@ def row_equations(first, stop, edges, others, values, weights, F, grams, moments
     n_lanes = LINE // F.itemsize
     products, weighted = np.empty((2, _BATCH, F.shape[1]), F.dtype)
     nothing, weight = spread(F.dtype.type(0), 1), F.dtype.type(weights[0])
-    grams[:], moments[:] = 0, 0
     for row in range(first, stop):
         at = row - first
+        if edges[row] == edges[row + 1]:
+            continue
         for start in range(edges[row], edges[row + 1], _BATCH):
             n_cells = min(_BATCH, edges[row + 1] - start)
             for e in range(n_cells):
@@ -141,8 +142,8 @@ def row_equations_numpy(first, stop, edges, others, values, weights, F, grams, m
     for at, (start, end) in enumerate(pairwise(edges[first : stop + 1])):
         products = F[others[start:end]].prod(axis=1)
         weighted = weights[start:end, None] * products
-        moments[at] = values[start:end] @ weighted
-        grams[at * n_columns : (at + 1) * n_columns] = weighted.T[:n_columns] @ products
+        moments[at] += values[start:end] @ weighted
+        grams[at * n_columns : (at + 1) * n_columns] += weighted.T[:n_columns] @ products
 
 
 def others_of(factors, terms, mode):
@@ -162,6 +163,14 @@ def others_of(factors, terms, mode):
     return read or [np.ones((1, factors[0].shape[1] + 1))]
 
 
+def stack(others):
+    """Return what a mode reads of the other factors, stacked, each row in whole cache lines."""
+    n_columns = others[0].shape[1]
+    stacked = whole_lines(1, sum(map(len, others)), n_columns, others[0].dtype)[0]
+    np.concatenate(others, out=stacked[:, :n_columns])
+    return stacked
+
+
 def solve_rows(cells, others, solve, each=()):
     """Return a row for every row of a mode, from its normal equations.
 
@@ -178,8 +187,7 @@ def solve_rows(cells, others, solve, each=()):
         Of each, ``solve`` is given what belongs to its block.
     """
     n_columns, n_rows = others[0].shape[1], len(cells.edges) - 1
-    stacked = whole_lines(1, sum(map(len, others)), n_columns, others[0].dtype)[0]
-    np.concatenate(others, out=stacked[:, :n_columns])
+    stacked = stack(others)
     width = stacked.shape[1]
     work_blocks = min(len(cells.values) * n_columns**2 // _BLOCK_WORK, _MAX_BLOCKS)
     per_block = max(1, min(_BLOCK // (n_columns * width), -(-n_rows // max(1, work_blocks))))
@@ -191,6 +199,7 @@ def solve_rows(cells, others, solve, each=()):
         for rows in blocks:
             n = rows.stop - rows.start
             moments, grams = memory[:n], memory[per_block : per_block + n * n_columns]
+            moments[:], grams[:] = 0, 0
             row_equations(rows.start, rows.stop, *cells, stacked, grams, moments)
             matrices = grams.reshape(n, n_columns, width)[:, :, :n_columns]
             of_these = [array[rows] for array in each]

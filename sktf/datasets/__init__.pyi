@@ -1,4 +1,5 @@
 from .entries import Entries, dense_from_entries, entries_from_dense
+from .files import open_entries
 from .low_rank import dense_from_factors, make_low_rank
 from .ratings import make_ratings
 from .real import (
@@ -23,6 +24,7 @@ __all__ = [
     "load_kinetic",
     "make_low_rank",
     "make_ratings",
+    "open_entries",
     "sample_entries",
     "split_entries",
 ]

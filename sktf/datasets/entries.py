@@ -17,7 +17,7 @@ class Entries(NamedTuple):
     ----------
     X, y : ndarray of shape (n_observed, n_modes) and (n_observed,)
         Indices of the cells, int64, and their values, float64. The loaders list them in C order:
-        shuffle before making folds.
+        shuffle before making folds. Those of `open_entries` lie in files.
     shape : tuple of int
         The size of each mode.
 

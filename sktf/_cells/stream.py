@@ -1,0 +1,225 @@
+"""Observed cells in files: what ``Observations`` are, of more cells than are held at once."""
+
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from sktf._cells.frame import Frame
+from sktf._cells.observations import Observations
+from sktf._cells.sorting import cell_draw, count_distinct
+from sktf._cells.stored import StoredCells
+
+# Rows that tell about how many distinct cells there are, as in ``Observations.fibers``.
+_MANY = 2**17
+# Cells that additive terms begin from.
+_FOR_TERMS = 2**22
+# Fibers that are ticked off, and else rows about the fibers of which are counted.
+_MOST_TICKED, _N_DRAWN = 2**26, 2**20
+
+
+@dataclass(frozen=True)
+class _Values:
+    """What is known of values without reading them again."""
+
+    n_cells: int
+    low: float
+    high: float
+
+    def __len__(self):
+        return self.n_cells
+
+    def min(self):
+        """Return the least value."""
+        return self.low
+
+    def max(self):
+        """Return the largest value."""
+        return self.high
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Observed cells, read in blocks in their order.
+
+    Parameters
+    ----------
+    cells : StoredCells
+        The cells in files.
+    shape : tuple of int
+        The mode sizes; of the factors of a frame, once it sees them.
+    frame : Frame or None
+        What sees the cells.
+    draw : callable or None
+        Mask of the cells that are not among them, from their indices.
+    out : Observations or None
+        Those cells.
+    """
+
+    cells: StoredCells
+    shape: tuple
+    frame: Any = None
+    draw: Any = None
+    out: Any = None
+
+    in_memory = False
+
+    @property
+    def values(self):
+        """How many values there are, the least and the largest, as the user sees them."""
+        n_out = 0 if self.out is None else len(self.out.values)
+        return _Values(self.cells.n_rows - n_out, *self.bounds())
+
+    @property
+    def coords(self):
+        """All indices, which are not held at once."""
+        raise ValueError(
+            "Most of the first rows of X repeat a cell, and to hold some cells out all rows would "
+            "have to be compared, but X lies in files. Average the rows of each cell first, or "
+            "read X and y into memory with np.asarray, if they fit."
+        )
+
+    def bounds(self):
+        """Return the least and the largest value."""
+        return self.cells.moments.low, self.cells.moments.high
+
+    def mean(self):
+        """Return the mean of the values, as the user sees them."""
+        unit, n_all = self.cells.moments.unit, self.cells.n_rows
+        total = n_all * self.cells.moments.mean
+        if self.out is None:
+            return unit * total / n_all
+        return unit * (total - (self.out.values / unit).sum()) / len(self.values)
+
+    def blocks(self):
+        """Yield the observations, block by block."""
+        sizes = self.shape if self.frame is None else self.frame.shape
+        with closing(self.cells.blocks()) as blocks:
+            for coords, values in blocks:
+                block = _observations(coords, values, sizes)
+                if self.draw is not None:
+                    block = block.take(~self.draw(coords))
+                yield block if self.frame is None else self.frame.apply(block)
+
+    def take(self, rows):
+        """Return the observations of a mask, slice or sorted numbers of rows."""
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(len(self.values)))
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+        start, taken = 0, []
+        with closing(self.blocks()) as blocks:
+            for block in blocks:
+                stop = start + len(block.values)
+                first, last = np.searchsorted(rows, [start, stop])
+                taken.append(block.take(rows[first:last] - start))
+                start = stop
+                if last == len(rows):
+                    break
+        return _joined(taken, self.shape)
+
+    def first(self, n_rows):
+        """Return the first observations."""
+        return self.take(slice(0, n_rows))
+
+    def whole(self):
+        """Return all of them at once."""
+        return _joined([*self.blocks()], self.shape)
+
+    def for_terms(self):
+        """Return some cells, drawn at random, that additive terms begin from."""
+        drawn = np.random.RandomState(0).randint(len(self.values), size=_FOR_TERMS)
+        return self.take(np.unique(drawn))
+
+    def seen_by(self, frame):
+        """Return the observations as the factorization of a frame reads them."""
+        return replace(self, shape=frame.sizes, frame=frame)
+
+    rows_in = seen_by
+
+    def split(self, draw):
+        """Return the observations that a draw (``cell_draw``) leaves, and those that it takes."""
+        out = self._drawn(draw)
+        return replace(self, draw=draw, out=out), out
+
+    def _drawn(self, draw):
+        with closing(self.blocks()) as blocks:
+            return _joined([block.take(draw(block.coords)) for block in blocks], self.shape)
+
+    def n_distinct(self):
+        """Return about how many distinct cells there are."""
+        return round(self.fibers()[0])
+
+    def row_counts(self, sizes):
+        """Return for each side of these sizes how many observations read each of its rows."""
+        counts = [np.zeros(len(count), np.int64) + count for count in self.cells.counts]
+        if self.out is not None:
+            gone = self.out.row_counts(self.cells.shape)
+            counts = [count - less for count, less in zip(counts, gone, strict=True)]
+        if self.frame is not None:
+            pairs = zip(counts, self.frame.stored, strict=True)
+            counts = [count if seen is None else count[seen] for count, seen in pairs]
+        return [_padded(*pair) for pair in zip(counts, sizes, strict=True)]
+
+    def fibers(self):
+        """Return about how many distinct cells there are, and fibers with cells along each mode."""
+        modes, n_cells = range(len(self.shape)), len(self.values)
+        cells = _Distinct(self.shape, modes, min(1.0, _MANY / n_cells), ticked=0)
+        others = [[n for n in modes if n != mode] for mode in modes]
+        fibers = [_Distinct(self.shape, o, min(1.0, _N_DRAWN / n_cells)) for o in others]
+        with closing(self.blocks()) as blocks:
+            for block in blocks:
+                for counted in (cells, *fibers):
+                    counted.add(block.coords)
+        return cells.count(), [counted.count() for counted in fibers]
+
+
+class _Distinct:
+    """Counts distinct rows of some modes: ticked off, or where too many may be, a share of them."""
+
+    def __init__(self, shape, modes, share, ticked=_MOST_TICKED):
+        self._modes, self._sizes = [*modes], [shape[mode] for mode in modes]
+        self._share, self._drawn = share, []
+        self._draw = cell_draw(len(self._modes), share, np.random.RandomState(0))
+        n_possible = np.prod(self._sizes, dtype=float)
+        self._occurs = np.zeros(int(n_possible), bool) if n_possible <= ticked else None
+
+    def add(self, coords):
+        """Take note of some rows."""
+        if self._occurs is None:
+            rows = np.ascontiguousarray(coords[:, self._modes])
+            self._drawn.append(rows[self._draw(rows)])
+        else:
+            columns = tuple(coords[:, mode] for mode in self._modes)
+            self._occurs[np.ravel_multi_index(columns, self._sizes)] = True
+
+    def count(self):
+        """Return how many there are, or about how many."""
+        if self._occurs is None:
+            return count_distinct(np.concatenate(self._drawn), self._sizes) / self._share
+        return int(np.count_nonzero(self._occurs))
+
+
+def fit_streamed_frame(stream, groups, offset, scale):
+    """Do as ``fit_frame`` does, with a mode for each side and additive terms of some cells."""
+    seen = [np.flatnonzero(count) for count in stream.row_counts(stream.shape)]
+    pairs = zip(seen, stream.shape, strict=True)
+    stored = [None if len(rows) == size else rows for rows, size in pairs]
+    sizes = tuple(map(len, seen))
+    fitted = stream.cells.moments.offset(offset, scale)
+    frame = Frame(stream.shape, groups, stored, sizes, fitted)
+    return frame.with_terms(stream, scale) if offset == "additive" else frame
+
+
+def _observations(coords, values, shape):
+    return Observations(coords, values, np.broadcast_to(1.0, len(values)), shape)
+
+
+def _joined(parts, shape):
+    """Return observations, of one weight each, joined."""
+    coords, values = (np.concatenate([part[n] for part in parts]) for n in range(2))
+    return _observations(coords, values, shape)
+
+
+def _padded(counts, size):
+    return np.concatenate([counts, np.zeros(size - len(counts), np.int64)])

@@ -1,0 +1,100 @@
+"""One call of fit on cells in files: components grow on samples, and sweeps read block by block."""
+
+import numpy as np
+from sklearn.utils.validation import validate_data
+
+from sktf._cells.identifiability import CompletionWarning
+from sktf._cells.record import outside, warn
+from sktf._cells.stored import FEW, Stored
+from sktf._cells.stream import Stream
+from sktf._cells.validation import check_shape
+from sktf._descent.streamed_polish import StreamedPolish
+from sktf._models.sampled import SampledFitting
+
+# Cells of which components grow at most: a fit in memory takes more of very many rows.
+_MOST_SAMPLED = 2**22
+_READ = "read X and y into memory with np.asarray, if they fit."
+
+
+class StreamedFitting(SampledFitting):
+    """What ``SampledFitting`` is, where the cells are a ``Stream``."""
+
+    _last_polish = StreamedPolish
+
+    def descend(self, rng, told=True):
+        wanted = super()._enough()
+        if told and wanted > _MOST_SAMPLED:
+            warn(
+                f"Components grow on a sample of {_MOST_SAMPLED} cells, of which a fit in memory "
+                f"would take {wanted} for so many rows: weak ones may not be found.",
+                CompletionWarning,
+                outside(),
+            )
+        return super().descend(rng, told)
+
+    def _enough(self):
+        return min(super()._enough(), _MOST_SAMPLED)
+
+    def _n_rough(self):
+        return min(super()._n_rough(), _MOST_SAMPLED)
+
+    def _title(self, n_starts):
+        n_held_out = len(self.held_out.values)
+        return f"{len(self.training.values)} cells in files to fit, {n_held_out} held out"
+
+
+def read_stored(X, y):
+    """Return X and y as arrays where they are few enough, else None."""
+    check_pair(X, y)
+    return (np.asarray(X), np.asarray(y)) if len(X) <= FEW else None
+
+
+def check_pair(X, y):
+    """Raise unless X and y lie in the same files."""
+    if not isinstance(y, Stored) or y.cells is not X.cells or (X.part, y.part) != (0, 1):
+        raise TypeError(
+            "X lies in files, and y has to be that of the same open_entries: fit(entries.X, "
+            f"entries.y). Or {_READ}"
+        )
+
+
+def refuse_weights(sample_weight):
+    """Raise where weights are given beside files."""
+    if sample_weight is not None:
+        raise ValueError(f"X lies in files, which hold no sample_weight; {_READ}")
+
+
+def open_stream(estimator, X, sample_weight):
+    """Turn X and y in files into a ``Stream``, as ``check_observations`` does those in memory."""
+    refuse_weights(sample_weight)
+    if estimator.encode:
+        raise ValueError(f"X lies in files, which are read as they are, but encode=True; {_READ}")
+    if len(X.cells.shape) < 2:
+        raise ValueError(f"X lies in files and has one mode, whose rows do not grow; {_READ}")
+    shape = _check_shape(estimator.shape, X.cells.shape)
+    validate_data(estimator, np.zeros((2, len(shape)), np.int32))
+    vars(estimator).pop("categories_", None)
+    return Stream(X.cells, shape)
+
+
+def _check_shape(shape, seen):
+    """Return the mode sizes, of which those seen are no larger."""
+    sizes = check_shape(shape, np.array([seen]) - 1)
+    for mode, (size, has) in enumerate(zip(sizes, seen, strict=True)):
+        if has > size:
+            raise ValueError(
+                f"X has index {has - 1} in mode {mode}, which has size {size}. Give every mode its "
+                "full size with the parameter shape."
+            )
+    return sizes
+
+
+def check_streams(estimator, asks_for_nothing):
+    """Raise unless components grow on samples, whatever of X lies in files."""
+    if not asks_for_nothing:
+        raise ValueError(
+            f"X lies in files, and {type(estimator).__name__} with these parameters descends on "
+            "all cells at once: leave init, init_scale, init_mean, loss, step, learning_rate, "
+            "record_every, measures, prune, early_stopping and warm_start at their defaults, or "
+            + _READ
+        )
