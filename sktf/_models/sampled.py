@@ -221,7 +221,7 @@ class SampledFitting(Fitting):
         dtype = np.dtype(self.estimator.dtype)
         polish = Polish(cells, self._looked_at, self.problem.progress, dtype)
         for _ in range(_LAST_SWEEPS):
-            run.theta = polish.sweep(run.theta, run.penalty)
+            run.sweep(polish, self.problem.progress)
         self._take_terms(run.theta)
         run.end(cells, _LAST_SWEEPS)
 
