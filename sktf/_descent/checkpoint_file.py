@@ -14,8 +14,6 @@ from pathlib import Path
 import numpy as np
 
 _NAME, _FORMAT, _CHECKSUM = b"sktf checkpoint ", 1, 32
-# What the dicts of a list hold that are written as a table.
-_IN_TABLES = {int, float, np.ndarray}
 
 
 def write_checkpoint(path, content):
@@ -112,9 +110,9 @@ def _plain(item, arrays, numbers):
     if isinstance(item, tuple):
         return {"tuple": [_plain(part, arrays, numbers) for part in item]}
     if isinstance(item, list):
-        groups = [(columns, [*rows]) for columns, rows in groupby(item, _columns)]
-        if groups and all(columns for columns, _ in groups):
-            return {"rows": [_plain(_table(*group), arrays, numbers) for group in groups]}
+        if item and all(type(part) is dict and part for part in item):
+            tables = [_table([*rows]) for _, rows in groupby(item, tuple)]
+            return {"rows": [_plain(table, arrays, numbers) for table in tables]}
         return [_plain(part, arrays, numbers) for part in item]
     if isinstance(item, np.generic):
         return {"scalar": _plain(np.asarray(item), arrays, numbers)["array"]}
@@ -142,36 +140,33 @@ def _original(item, arrays):
     return arrays[told] if kind == "array" else arrays[told][()]
 
 
-def _columns(row):
-    """Return the names in a dict of numbers and arrays with what they are, None of other dicts."""
-    if type(row) is not dict or not {*map(type, row.values())} <= _IN_TABLES:
-        return None
-    return tuple((name, type(value), *_form(value)) for name, value in row.items())
-
-
-def _form(value):
-    return (value.dtype, value.shape) if type(value) is np.ndarray else ()
-
-
-def _table(columns, rows):
-    """Return dicts that are alike, such as many records, as names and one array for each.
+def _table(rows):
+    """Return dicts of the same names, such as records, as columns: name, what it is, its values.
 
     An array of its own for every number would take a hundred times the room.
     """
-    return [
-        (name, kind is np.ndarray, np.array([row[name] for row in rows]))
-        for name, kind, *_ in columns
-    ]
+    return [(name, *_column([row[name] for row in rows])) for name in rows[0]]
+
+
+def _column(values):
+    kinds = {*map(type, values)}
+    if kinds in ({int}, {float}):
+        return "numbers", np.array(values)
+    if kinds == {np.ndarray} and len({(value.dtype, value.shape) for value in values}) == 1:
+        return "arrays", np.array(values)
+    return "others", values
 
 
 def _rows(table):
     """Return the dicts that ``_table`` was given."""
-    names = [name for name, *_ in table]
-    columns = [
-        [column[n, ...] for n in range(len(column))] if whole else column.tolist()
-        for _, whole, column in table
-    ]
+    names, kinds, columns = zip(*table, strict=True)
+    take_apart = {"numbers": np.ndarray.tolist, "arrays": _parts, "others": list}
+    columns = [take_apart[kind](column) for kind, column in zip(kinds, columns, strict=True)]
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _parts(array):
+    return [array[n, ...] for n in range(len(array))]
 
 
 def _settle_folder(folder):

@@ -255,8 +255,8 @@ class GrowingRun(Run):
         problem = shared.descent(model, training, held_out, progress, first=first)
         if kind is not None:
             problem = problem._replace(losses=problem.losses[:1])
-        start, recorder = problem.training.from_numpy(theta), Recorder(lambda _: {}, None, CHECK_EVERY)
-        run = Run(0, start, recorder, self.page.inner())
+        recorder = Recorder(lambda _: {}, None, CHECK_EVERY)
+        run = Run(0, problem.training.from_numpy(theta), recorder, self.page.inner())
         _descend(problem, run, _PLATEAU if first else 0.0, _LEFT if first else 0.0)
         self._take(self.theta, run.recorder.iteration, run.recorder.time)
         if run.stopped or (run.status == "max_iter" and problem.max_iter == shared.max_iter):

@@ -160,8 +160,12 @@ class Journal(NoJournal):
         return all(page == _new_content() for page in self._pages)
 
 
-#: The journal of the fit that is going on.
-JOURNAL: ContextVar[NoJournal] = ContextVar("journal", default=NoJournal())
+JOURNAL: ContextVar[NoJournal] = ContextVar("journal")
+
+
+def current_journal():
+    """Return the journal of the fit that is going on."""
+    return JOURNAL.get(NoJournal())
 
 
 def _new_content():

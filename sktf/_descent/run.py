@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sktf._descent.held_out import HeldOut
-from sktf._descent.journal import JOURNAL
+from sktf._descent.journal import current_journal
 from sktf._descent.loop import gradient_descent
 from sktf._objective.factorization import like
 
@@ -83,7 +83,7 @@ class Run:
         self.kind, self.theta, self.recorder = kind, theta, recorder
         self.first_loss, self.loss, self.score, self.status = None, inf, inf, None
         self.turned, self.n_iter, self.label = True, 0, ""
-        self.page = JOURNAL.get().new_page() if page is None else page
+        self.page = current_journal().new_page() if page is None else page
 
     @property
     def state(self):

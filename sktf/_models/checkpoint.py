@@ -5,6 +5,7 @@ from hashlib import blake2b
 from numbers import Integral, Real
 from pathlib import Path
 from threading import get_ident
+from zlib import crc32
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -15,8 +16,8 @@ from sktf._cells.record import outside, warn
 from sktf._descent.checkpoint_file import read_checkpoint, write_checkpoint
 from sktf._descent.journal import JOURNAL, Journal, NoJournal
 
-# Numbers of an array that are summed up at once.
-_CHUNK = 2**20
+# Bytes of an array that have a sum of their own.
+_CHUNK = 2**16
 # Parameters that change nothing of what is found.
 _OF_NO_ACCOUNT = {"checkpoint", "verbose"}
 # What a fit with warm_start goes on from.
@@ -37,7 +38,7 @@ class Checkpoint:
 
     def __init__(self, estimator):
         self._estimator, self._told, self._home = estimator, estimator.checkpoint, get_ident()
-        self._path = None if self._told is None else os.path.realpath(self._told)
+        self._path = None if self._told is None else os.path.realpath(os.fsdecode(self._told))
         self._journal, self._content, self._mark = NoJournal(), {}, None
         self._trouble, self._is_made = None, False
 
@@ -75,14 +76,14 @@ class Checkpoint:
             self._is_made = found is None
         except OSError as error:
             raise type(error)(
-                f"checkpoint={self._told!r} cannot be read or written: {error.strerror}. Give a file "
-                "in a folder that is there and may be written to."
+                f"checkpoint={self._told!r} cannot be read or written: {error.strerror}. Give a "
+                "file in a folder that is there and may be written to."
             ) from error
         except ValueError as error:
             raise ValueError(f"checkpoint={self._told!r}: {error} {_REMEDY}") from error
         self._mark, self._journal = _mark(self._path), Journal(self._content["pages"], self._write)
         JOURNAL.set(self._journal)
-        if self._estimator.random_state is None:
+        if self._estimator.random_state is None and not self._is_made:
             rng = np.random.RandomState(0)
             rng.set_state(self._content["random_state"])
         return rng
@@ -110,8 +111,8 @@ class Checkpoint:
         if isinstance(self._trouble, OSError):
             why, self._trouble = self._trouble.strerror or self._trouble, "told"
             warn(
-                f"checkpoint={self._told!r} could not be written: {why}. The fit goes on, and tries "
-                "again; the file is as it was before.",
+                f"checkpoint={self._told!r} could not be written: {why}. The fit goes on, and "
+                "tries again; the file is as it was before.",
                 CompletionWarning,
                 outside(),
             )
@@ -191,6 +192,8 @@ def _add(total, item):
         # Equal weights are one number, seen as many times as there are cells.
         array = array[:1] if array.ndim == 1 and array.strides == (0,) else array
         total.update(f"{array.shape} {array.dtype}".encode())
-        rows = max(1, _CHUNK // max(1, array[:1].size))
+        rows = max(1, _CHUNK // max(1, array[:1].nbytes))
         for start in range(0, len(array), rows):
-            total.update(np.ascontiguousarray(array[start : start + rows]))
+            # Six times as fast as the sum of the sums, which alone would be a short one.
+            part = crc32(np.ascontiguousarray(array[start : start + rows]))
+            total.update(part.to_bytes(4, "little"))

@@ -153,7 +153,7 @@ def test_a_write_that_fails_leaves_the_file_before(path, whole, monkeypatch, nam
 
 
 def test_the_file_is_whole_before_it_takes_the_name(path, monkeypatch):
-    """The order in which a loss of power does no harm: written, on the disk, renamed, the folder."""
+    """So that a loss of power does no harm: it is on the disk, renamed, and then the folder is."""
     calls, names = [], {}
 
     def called(name, original):

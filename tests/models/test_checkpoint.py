@@ -17,6 +17,7 @@ from conftest import GRADIENT_ESTIMATORS, low_rank_entries, name_of
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
+from sklearn.utils import check_random_state
 
 from sktf import (
     CompletionEnsemble,
@@ -73,7 +74,9 @@ RACES = [clone(model).set_params(n_init=7, max_iter=80) for model in GRADIENT_ES
 def test_a_race_goes_on(quick, monkeypatch, path, model):
     """Screening, finalists, their mean and the refit, each of several runs."""
     model.set_params(early_stopping=True)
-    data = low_rank_entries((9, 8) if isinstance(model, DeepMatrixCompletion) else (7, 6, 5), 2, 0.6)
+    data = low_rank_entries(
+        (9, 8) if isinstance(model, DeepMatrixCompletion) else (7, 6, 5), 2, 0.6
+    )
     expected, found = killed_and_resumed(monkeypatch, model, path, data, 4)
     assert len(found) == 4 and all(its == expected for its in found.values())
 
@@ -216,7 +219,8 @@ def test_it_changes_nothing_of_a_fit(path, small_tensor):
     model = CPCompletion(**settings(Path(path))).fit(*small_tensor)
     assert bits(model) == bits(plain) and model.checkpoint == Path(path)
     assert clone(model).checkpoint == Path(path)
-    assert_array_equal(pickle.loads(pickle.dumps(model)).predict(small_tensor[0]), model.predict(small_tensor[0]))
+    X, loaded = small_tensor[0], pickle.loads(pickle.dumps(model))
+    assert_array_equal(loaded.predict(X), model.predict(X))
 
 
 def test_without_a_random_state_the_file_has_it(path, small_tensor):
@@ -232,9 +236,10 @@ def test_going_on_leaves_the_global_random_state(path, small_tensor):
     """Which a fit without a checkpoint draws from."""
     told = settings(path, random_state=None)
     CPCompletion(**told).fit(*small_tensor)
-    before = np.random.get_state()[1].copy()
+    draws = check_random_state(None)
+    before = draws.get_state()[1].copy()
     CPCompletion(**told).fit(*small_tensor)
-    assert_array_equal(np.random.get_state()[1], before)
+    assert_array_equal(draws.get_state()[1], before)
 
 
 def interrupt():
@@ -392,7 +397,7 @@ def test_a_search_is_refused_at_its_second_fit(path, small_tensor):
 
 
 @pytest.mark.parametrize("where", ["", "no folder/fit.ckpt", "file/fit.ckpt", "."])
-def test_a_path_that_cannot_be_written_is_an_error_at_once(tmp_path, small_tensor, where, monkeypatch):
+def test_a_path_of_no_file_is_an_error_at_once(tmp_path, small_tensor, where, monkeypatch):
     """Before anything descends."""
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.chdir(tmp_path)
@@ -488,5 +493,5 @@ def test_writes_are_as_rare_as_promised(path, small_tensor, monkeypatch):
         writes(path, content)
 
     monkeypatch.setattr(checkpoint, "write_checkpoint", write)
-    CPCompletion(**settings(path, n_init=9)).fit(*small_tensor)
-    assert len(times) > 4 and min(np.diff(times[1:-1])) >= 50 * 0.02
+    CPCompletion(**settings(path, n_init=9, max_iter=400)).fit(*small_tensor)
+    assert len(times) > 3 and min(np.diff(times[1:-1])) >= 50 * 0.02
