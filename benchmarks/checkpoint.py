@@ -103,7 +103,8 @@ def kills(folder, seed):
         while n_kills < _KILLS:
             path, moment = f"{folder}/{len(same)}", rng.random() * seconds
             if not _killed(name, path, moment):
-                continue  # it had ended
+                Path(path).unlink()  # it had ended
+                continue
             n_kills += 1
             kept = os.path.getsize(path) / 1e6 if os.path.exists(path) else 0.0
             same.append(_run(name, path)[0] == whole)

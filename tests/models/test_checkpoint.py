@@ -101,6 +101,15 @@ def test_a_long_descent_goes_on(quick, monkeypatch, path, settings):
     assert len(found) == 4 and all(its == expected for its in found.values())
 
 
+def test_a_descent_in_pytorch_goes_on(quick, monkeypatch, path, small_tensor):
+    """Whose vectors are tensors, on any device."""
+    pytest.importorskip("torch")
+    model = CPCompletion(4, n_init=7, max_iter=20, device="cpu:0", random_state=0)
+    model.set_params(early_stopping=True)
+    expected, found = killed_and_resumed(monkeypatch, model, path, small_tensor, 3)
+    assert len(found) == 3 and all(its == expected for its in found.values())
+
+
 def test_a_descent_in_rounds_goes_on(quick, monkeypatch, path):
     """While components sleep: those awake are a walk of their own."""
     data = low_rank_entries((14, 13, 12, 11), 3, 0.15)
