@@ -53,21 +53,29 @@ def read_checkpoint(path):
         When the file is no whole checkpoint in this format.
     """
     try:
-        data = Path(path).read_bytes()
+        with open(path, "rb") as file:
+            name = file.readline(64)
+            _check_format(name)
+            rest = memoryview(file.read())
     except FileNotFoundError:
         return None
-    name, _, rest = data[:64].partition(b"\n")
-    number = name.removeprefix(_NAME)
-    if not (name.startswith(_NAME) and number.isdigit()):
-        raise ValueError("the file is empty." if not data else "the file is no checkpoint of sktf.")
+    whole, checksum = rest[:-_CHECKSUM], rest[-_CHECKSUM:]
+    total = blake2b(name, digest_size=_CHECKSUM)
+    total.update(whole)
+    if total.digest() != checksum:
+        raise ValueError("the file is damaged, or only a part of it is there.")
+    return _read(BytesIO(whole))
+
+
+def _check_format(line):
+    """Raise where a first line is not that of a checkpoint that can be read here."""
+    number = line.removeprefix(_NAME).removesuffix(b"\n")
+    if not (line.startswith(_NAME) and number.isdigit()):
+        raise ValueError("the file is no checkpoint of sktf." if line else "the file is empty.")
     if int(number) != _FORMAT:
         raise ValueError(
             f"the file is in format {int(number)} and this version of sktf reads {_FORMAT}."
         )
-    whole, checksum = data[:-_CHECKSUM], data[-_CHECKSUM:]
-    if not rest or blake2b(whole, digest_size=_CHECKSUM).digest() != checksum:
-        raise ValueError("the file is damaged, or only a part of it is there.")
-    return _read(BytesIO(whole[len(name) + 1 :]))
 
 
 class _Summed:

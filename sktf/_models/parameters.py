@@ -93,8 +93,8 @@ class DescentParameters(BaseCompletion):
     checkpoint : str, path or None, default=None
         File that ``fit`` keeps its state in, every few seconds and at its end, at less than 2 % of
         the time. Where there is one of the same fit (data, parameters, version of sktf), ``fit``
-        goes on from it to the same bits; any other is an error. Delete it to fit anew. See
-        :ref:`checkpoints`.
+        goes on from it to the same bits; any other file is a ValueError that tells what differs,
+        and one that cannot be written an OSError. Delete it to fit anew. See :ref:`checkpoints`.
     device : str or torch.device, default="cpu"
         "cpu" runs compiled kernels; any other name is a PyTorch device, such as "cuda".
     dtype : {"float64", "float32"} or NumPy dtype, default="float64"
