@@ -179,7 +179,7 @@ from sktf._descent import journal
 journal.SECONDS, journal.TIMES = 0.02, 0
 X = np.argwhere(np.ones((20, 20, 20)))[::3]
 y = np.sin(X).sum(axis=1) + np.cos(X).prod(axis=1)
-told = dict(init="gaussian", init_scale=0.1, early_stopping=False, max_iter=4000, tol=0.0)
+told = dict(init="gaussian", init_scale=0.1, early_stopping=False, max_iter=2000, tol=0.0)
 path = sys.argv[1] if len(sys.argv) > 1 else None
 print("ready", flush=True)
 model = CPCompletion(12, random_state=0, checkpoint=path, **told).fit(X, y)
