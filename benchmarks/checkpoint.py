@@ -3,8 +3,8 @@
     python benchmarks/checkpoint.py [cost] [kills] [--seed 0]
 
 ``cost``: processor time of fits with a checkpoint over that without, in turn, and how large the
-file is. ``kills``: for three kinds of fit ten processes that are ended by SIGKILL, each at a random
-moment, and what the fits that go on from their files find.
+file is. ``kills``: ten processes, of three kinds of fit in turn, ended by SIGKILL at random moments,
+and whether the fits that go on from their files find the same bits.
 """
 
 import argparse
@@ -25,7 +25,8 @@ from sktf import CPCompletion
 
 # Rounds there are at least, and seconds of processor time from which on no further one begins.
 _ROUNDS, _ENOUGH, _KILLS = 5, 30, 10
-# Seconds between two writes of the fits that are killed, which take seconds themselves.
+# Seconds between two writes of the fits that are killed, which take seconds themselves; and where
+# writing takes long, it is done more often than by default.
 _OFTEN = 0.1
 
 
@@ -94,21 +95,19 @@ def _timed(name, path, data):
 
 def kills(folder, seed):
     """Print where fits were killed, and whether they went on to the same bits."""
-    rng, same = np.random.default_rng(seed), []
-    for name in KILLED:
-        whole, seconds = _run(name)
-        print_title(f"{name}: {seconds:.1f} s undisturbed")
-        print_row("killed after s", "MB kept", "same bits", widths=(16,))
-        n_kills = 0
-        while n_kills < _KILLS:
-            path, moment = f"{folder}/{len(same)}", rng.random() * seconds
-            if not _killed(name, path, moment):
-                Path(path).unlink()  # it had ended
-                continue
-            n_kills += 1
-            kept = os.path.getsize(path) / 1e6 if os.path.exists(path) else 0.0
-            same.append(_run(name, path)[0] == whole)
-            print_row(f"{moment:.2f}", kept, "yes" if same[-1] else "NO", widths=(16,))
+    rng, same, undisturbed = np.random.default_rng(seed), [], {name: _run(name) for name in KILLED}
+    print_title(f"Fits that are killed ({THREADS} threads)")
+    print_row("fit", "seconds", "killed after", "MB kept", "same bits", widths=(24,))
+    while len(same) < _KILLS:
+        name, path = KILLED[len(same) % len(KILLED)], f"{folder}/{len(same)}"
+        whole, seconds = undisturbed[name]
+        moment = rng.random() * seconds
+        if not _killed(name, path, moment):
+            Path(path).unlink()  # it had ended
+            continue
+        kept = os.path.getsize(path) / 1e6 if os.path.exists(path) else 0.0
+        same.append(_run(name, path)[0] == whole)
+        print_row(name, seconds, moment, kept, "yes" if same[-1] else "NO", widths=(24,))
     print_goal("fits that went on to the same bits", f"{sum(same)} of {len(same)}", all(same))
 
 
@@ -138,7 +137,7 @@ def one(name, path):
     """Fit, and print a checksum of all that is found."""
     from sktf._descent import journal
 
-    journal.SECONDS = _OFTEN
+    journal.SECONDS, journal.TIMES = _OFTEN, 2
     data = cells(*FITS[name][1:])
     print("begins", flush=True)
     began = time.perf_counter()
