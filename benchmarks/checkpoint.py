@@ -3,8 +3,8 @@
     python benchmarks/checkpoint.py [cost] [kills] [--seed 0]
 
 ``cost``: processor time of fits with a checkpoint over that without, in turn, and how large the
-file is. ``kills``: ten processes, of three kinds of fit in turn, ended by SIGKILL at random moments,
-and whether the fits that go on from their files find the same bits.
+file is. ``kills``: ten processes, of three kinds of fit in turn, ended by SIGKILL at random
+moments, and whether the fits that go on from their files find the same bits.
 """
 
 import argparse
