@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted
 
-from sktf._averages.jobs import prepared, reading_numbers
+from sktf._averages.jobs import prepared, reading_numbers, refuse_checkpoint
 from sktf._averages.members import fit_all, n_good, variance_within
 from sktf._averages.stacking import Composition, folds, labels_of, shape_of, stacked_weights
 from sktf._averages.summaries import summary_of_members
@@ -255,6 +255,7 @@ class CompletionEnsemble(
             raise ValueError(
                 f"estimator={member!r} has no random_state: all its fits would be the same."
             )
+        refuse_checkpoint(member)
         seeds = rng.randint(np.iinfo(np.int32).max, size=self.n_estimators)
         return [clone(member).set_params(random_state=int(seed)) for seed in seeds]
 

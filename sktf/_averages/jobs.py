@@ -17,6 +17,7 @@ def one_by_one(n_jobs, *, ordered):
 
 def prepared(kind, shape, rng):
     """Return a fresh copy of an estimator with a seed of its own and the shape, if it has none."""
+    refuse_checkpoint(kind)
     kind = with_inner(clone(kind))
     for name, value in kind.get_params().items():
         if value is None and (name == "shape" or name.endswith("__shape")):
@@ -32,6 +33,16 @@ def with_inner(kind):
     if params.get("estimator", kind) is None and not params.get("estimators"):
         kind.set_params(estimator=CPCompletion())
     return kind
+
+
+def refuse_checkpoint(kind):
+    """Raise where an estimator has a checkpoint, which is of one fit, and not of several."""
+    for name, value in kind.get_params().items():
+        if value is not None and (name == "checkpoint" or name.endswith("__checkpoint")):
+            raise ValueError(
+                f"{name}={value!r} is the file of a single fit, and here there are several; set "
+                f"{name}=None."
+            )
 
 
 def reading_numbers(kind):

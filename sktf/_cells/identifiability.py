@@ -31,6 +31,7 @@ class CompletionWarning(UserWarning):
     * held-out cells want more components than ``n_components`` or ``hidden`` allow,
     * the members of an ensemble find different ranks ("Rank not identified"), or the chains of a
       posterior do not agree,
+    * a checkpoint cannot be written any more, of a fit that goes on,
 
     and ``predict`` where labels are new to it. The page :doc:`/faq` tells what to do about each.
     To silence it:

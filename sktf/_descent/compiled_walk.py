@@ -48,8 +48,8 @@ class CompiledWalk:
 
     def __init__(self, cells, delta, n_rows, theta, step, tol):
         self._n_components = theta.size // n_rows
-        arrays = whole_lines(3, n_rows, self._n_components, theta.dtype)
-        self._stacked, gradients = arrays[0], arrays[1:]
+        self._arrays = whole_lines(3, n_rows, self._n_components, theta.dtype)
+        self._stacked, gradients = self._arrays[0], self._arrays[1:]
         self._stacked[:, : self._n_components] = theta.reshape(n_rows, -1)
         loss = kernels.cp_pass(*cells, delta, self._stacked, gradients[0])
         first = step.init(theta, gradients[0].ravel())
@@ -86,6 +86,15 @@ class CompiledWalk:
     def eta(self):
         """The last step size; before a step, the first."""
         return float(self._state[2] or self._state[3])
+
+    @property
+    def state(self):
+        """What ``Walk.state`` is."""
+        return self._arrays.copy(), self._state.copy()
+
+    @state.setter
+    def state(self, state):
+        self._arrays[:], self._state[:] = state
 
     def go(self, n_steps):
         """Take steps, as ``Walk.go`` does."""

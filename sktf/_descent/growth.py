@@ -5,6 +5,7 @@ On what these leave, descent starts anew, with steps as long as small components
 the cells is enough to find them, and what has been found is polished.
 """
 
+from functools import partial
 from math import sqrt
 from typing import Any, NamedTuple
 
@@ -117,6 +118,17 @@ class GrowingRun(Run):
         self.penalty = Penalty.natural(self.theta, self.score)
         self.first_loss = self.score
 
+    @property
+    def state(self):
+        rng = self._rng.get_state(legacy=False)
+        return self.theta, self.penalty, rng, self.status, self.loss, self.score
+
+    @state.setter
+    def state(self, state):
+        model, penalty, rng, self.status, self.loss, self.score = state
+        self.theta, self.penalty = Model(*model), Penalty(*penalty)
+        self._rng.set_state(rng)
+
     def grow(self, progress):
         """Let components grow until held-out cells want no more; samples, until they want any."""
         within = _Within(progress, self)
@@ -124,14 +136,13 @@ class GrowingRun(Run):
         if progress.stopped:
             self.status = progress.stopped
         elif self.theta.n_components:
-            self._go_on_from(self._polished(self.theta, within, thorough=True))
+            self._go_on_from(self.theta, within, thorough=True)
 
     def take_mean(self, runs, progress):
         """Go on from the mean of comparable runs, polished, where that is better."""
         near = [run.theta for run in runs if run.score < _COMPARABLE * self.score]
         if len(near) > 1 and self.theta.n_components:
-            mean = mean_of(near)
-            self._go_on_from(self._polished(mean, progress, thorough=True, near=self.penalty))
+            self._go_on_from(mean_of(near), progress, thorough=True, near=self.penalty)
 
     def _add_all(self, progress):
         kind, cells = self.kind, self._growth.cells
@@ -147,7 +158,7 @@ class GrowingRun(Run):
                 return
             if fresh is not None:
                 model = self.theta.beside(fresh)
-                if not self._go_on_from(self._polished(model, progress, thorough=False)):
+                if not self._go_on_from(model, progress, thorough=False):
                     return
                 progress.grown(self, len(self._sample.values))
                 kind = WIDTHS[0]
@@ -159,6 +170,13 @@ class GrowingRun(Run):
     def release(self):
         """Let go of all cells, once grown."""
         self._growth = self._sample = None
+
+    def sweep(self, polish, progress):
+        """Take a last sweep."""
+        self.page.piece(self, progress, partial(self._sweep, polish))
+
+    def _sweep(self, polish):
+        self.theta = polish.sweep(self.theta, self.penalty)
 
     def end(self, cells, n_sweeps):
         """Record the loss on cells after last sweeps, each an iteration."""
@@ -201,9 +219,12 @@ class GrowingRun(Run):
             return polish.search(few, penalty)
         return polish.settle(few, penalty)[0], penalty
 
-    def _go_on_from(self, polished):
-        """Go on from a polished model, and return so, if it is better."""
-        model, penalty = polished
+    def _go_on_from(self, model, progress, **how):
+        """Go on from a model, polished, and return so, if it is better."""
+        return self.page.piece(self, progress, partial(self._take_polished, model, progress, **how))
+
+    def _take_polished(self, model, progress, **how):
+        model, penalty = self._polished(model, progress, **how)
         if not model.error(self._growth.looked_at) < _BETTER * self.score:
             return False
         self.penalty = penalty
@@ -220,6 +241,9 @@ class GrowingRun(Run):
 
     def _fresh(self, kind, progress):
         """Return the factors of components that have grown on what the model leaves, or None."""
+        return self.page.piece(self, progress, partial(self._grown, kind, progress))
+
+    def _grown(self, kind, progress):
         shared, first = self._growth, not self.theta.n_components
         left = [_left(self.theta, cells) for cells in (self._sample, shared.looked_at)]
         scale = sqrt(np.average(left[0].values ** 2, weights=left[0].weights))
@@ -231,7 +255,8 @@ class GrowingRun(Run):
         problem = shared.descent(model, training, held_out, progress, first=first)
         if kind is not None:
             problem = problem._replace(losses=problem.losses[:1])
-        run = Run(0, problem.training.from_numpy(theta), Recorder(lambda _: {}, None, CHECK_EVERY))
+        recorder = Recorder(lambda _: {}, None, CHECK_EVERY)
+        run = Run(0, problem.training.from_numpy(theta), recorder, self.page.inner())
         _descend(problem, run, _PLATEAU if first else 0.0, _LEFT if first else 0.0)
         self._take(self.theta, run.recorder.iteration, run.recorder.time)
         if run.stopped or (run.status == "max_iter" and problem.max_iter == shared.max_iter):

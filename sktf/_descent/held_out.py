@@ -43,6 +43,15 @@ class HeldOut:
             self.theta = theta
         return better
 
+    @property
+    def state(self):
+        """All that it has seen so far; first the best theta, or None."""
+        return self.theta, self.loss, self._training, self._moved_at, self.latest
+
+    @state.setter
+    def state(self, state):
+        self.theta, self.loss, self._training, self._moved_at, self.latest = state
+
     def best(self, result):
         """Return ``result`` with the best theta in place of the last."""
         self.look(result.loss, result.theta)

@@ -21,7 +21,9 @@ class Result(NamedTuple):
     status: str
 
 
-def gradient_descent(objective, theta, step, *, max_iter, tol, observe, due=lambda n: n + 1):
+def gradient_descent(
+    objective, theta, step, *, max_iter, tol, observe, due=lambda n: n + 1, keep=lambda walk: None
+):
     """Descend on ``objective`` from ``theta``; one scalar step size for all of theta.
 
     Parameters
@@ -43,6 +45,8 @@ def gradient_descent(objective, theta, step, *, max_iter, tol, observe, due=lamb
         so far.
     due : callable
         The iteration after iteration ``n`` at which to observe next.
+    keep : callable
+        Called with the walk before each look at it: notes its ``state``, or sets one to go on from.
     """
     walk = walk_from(objective, theta, step, tol)
     try:
@@ -50,6 +54,7 @@ def gradient_descent(objective, theta, step, *, max_iter, tol, observe, due=lamb
         while status is None:
             if walk.n_iter == max_iter:
                 walk.settle()
+            keep(walk)
             status = _end_of(walk, tol, max_iter, observe)
             if status is None:
                 status = walk.go(min(due(walk.n_iter), max_iter) - walk.n_iter)

@@ -82,6 +82,19 @@ class MultirateWalk:
         """Sum of the step sizes."""
         return self._ended[1] + self._walk.time
 
+    @property
+    def state(self):
+        """What ``Walk.state`` is."""
+        return self._walk.state, self._round, self._ended, self._sleeps
+
+    @state.setter
+    def state(self, state):
+        walk, round_, self._ended, self._sleeps = state
+        if round_ is not None:
+            self._round = _Round(*round_)
+            self._walk = self._narrow(self._round.theta, self._round.awake)
+        self._walk.state = walk
+
     def go(self, n_steps):
         """Take steps, as ``Walk.go`` does."""
         end = self.n_iter + n_steps
@@ -122,9 +135,13 @@ class MultirateWalk:
         moves = asleep & (slopes > 0)
         most_time = np.min(_MOVED * lengths[moves] / slopes[moves], initial=inf)
         awake = np.flatnonzero(~asleep)
-        objective, part = self._objective.split(theta, awake, np.flatnonzero(asleep))
-        narrow = steps_from(objective, part, self._resumed(), self._tol)
-        self._turn(narrow, _Round(awake, theta, gradient, most_time), walk.time)
+        self._turn(self._narrow(theta, awake), _Round(awake, theta, gradient, most_time), walk.time)
+
+    def _narrow(self, theta, awake):
+        """Return a walk of the components awake beside the others, which are at rest."""
+        asleep = np.delete(np.arange(self._objective.factorization.n_components), awake)
+        objective, part = self._objective.split(theta, awake, asleep)
+        return steps_from(objective, part, self._resumed(), self._tol)
 
     def _wake_up(self, time):
         """End the round, which has taken this long: the sleepers take their step."""

@@ -59,6 +59,16 @@ class Recorder:
         """The iteration of the latest record; a stage begins where the one before it ended."""
         return self._records[-1]["iteration"] if self._records else None
 
+    @property
+    def state(self):
+        """All that is recorded so far, and where the next record begins to count."""
+        return [*self._records], self._every, self.iteration, self.time
+
+    @state.setter
+    def state(self, state):
+        records, self._every, self.iteration, self.time = state
+        self._records = [*records]
+
     def _spacing(self, iteration):
         return 2 ** max(0, iteration.bit_length() - _DIGITS) if self._log else self._every
 

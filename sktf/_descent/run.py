@@ -3,13 +3,16 @@
 Each stage is a plain gradient descent on one loss that takes over where the one before it ended.
 """
 
+from functools import partial
 from math import inf, isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from sktf._descent.held_out import HeldOut
+from sktf._descent.journal import current_journal
 from sktf._descent.loop import gradient_descent
+from sktf._objective.factorization import like
 
 # Share of max_iter that a run gets in each stage where descent goes on from a mean of runs.
 _FINAL = 0.75
@@ -72,13 +75,27 @@ class Run:
     """One start on its way through the stages; ``score`` is what starts are compared by.
 
     ``kind`` is the number of the kind of start; the lowest wins where runs fit equally well.
-    ``label`` marks the losses that are printed before the last one.
+    ``label`` marks the losses that are printed before the last one; ``page`` is its page of the
+    journal, None for a new one.
     """
 
-    def __init__(self, kind, theta, recorder):
+    def __init__(self, kind, theta, recorder, page=None):
         self.kind, self.theta, self.recorder = kind, theta, recorder
         self.first_loss, self.loss, self.score, self.status = None, inf, inf, None
         self.turned, self.n_iter, self.label = True, 0, ""
+        self.page = current_journal().new_page() if page is None else page
+
+    @property
+    def state(self):
+        """What the journal keeps of it, beside its record."""
+        told = self.loss, self.score, self.status, self.turned, self.n_iter, self.first_loss
+        return self.theta, told
+
+    @state.setter
+    def state(self, state):
+        theta, told = state
+        self.theta = like(self.theta, theta)
+        self.loss, self.score, self.status, self.turned, self.n_iter, self.first_loss = told
 
     @property
     def stopped(self):
@@ -97,26 +114,31 @@ class Run:
 
     def descend(self, problem, loss, max_iter, *, until=None, progress=0.3):
         """Descend on one loss for at most ``max_iter`` iterations; move to the best theta."""
-        objective = problem.training.with_loss(loss)
         if self.first_loss is None:
             self.first_loss = problem.training.with_loss(problem.losses[-1]).loss(self.theta)
+        self.label = "" if loss == problem.losses[-1] else f" ({loss})"
+        descent = partial(self._descend, problem, loss, max_iter, until, progress)
+        is_record = self.page.piece(self, problem.progress, descent)
+        if self.stopped:
+            problem.progress.stop(self.status)
+        problem.progress.descended(self, max_iter, is_record)
+        return self
+
+    def _descend(self, problem, loss, max_iter, until, progress):
+        """Descend, and return whether the end is one record more."""
+        objective = problem.training.with_loss(loss)
         held = problem.held_out and HeldOut(
             problem.held_out.with_loss(loss), problem.patience, progress
         )
-        self.label = "" if loss == problem.losses[-1] else f" ({loss})"
         observer = Observer(self, held, problem.progress)
         tol = problem.tol if until is None else max(until, problem.tol)
         # Overflow is how a descent diverges, and its status says so.
         with np.errstate(over="ignore", invalid="ignore"):
             result = gradient_descent(
                 objective, self.theta, problem.step, max_iter=max_iter, tol=tol,
-                observe=observer, due=observer.due,
+                observe=observer, due=observer.due, keep=self.page.keeper(self, held),
             )  # fmt: skip
-        is_record = self._take(result, held)
-        if self.stopped:
-            problem.progress.stop(self.status)
-        problem.progress.descended(self, max_iter, is_record)
-        return self
+        return self._take(result, held)
 
     def _take(self, result, held):
         """Move to where a descent ended, or to the best theta on the held-out cells.

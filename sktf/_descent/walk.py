@@ -3,6 +3,7 @@
 from math import isfinite
 
 from sktf._descent.steps import norm
+from sktf._objective.factorization import like
 
 # A step that moves theta by less than this share of its length changes no digit of it.
 NO_MOVE = 1e-15
@@ -24,6 +25,21 @@ class Walk:
     def eta(self):
         """The last step size, of a step that tells; before a step, the first."""
         return (self._state or self._step.init(self.theta, self.gradient)).eta
+
+    @property
+    def state(self):
+        """All that another walk on the objective, with the step, needs to go on as this one."""
+        step = self._state or self._step.init(self.theta, self.gradient)
+        return self.theta, self.gradient, self.n_iter, self.time, self.loss, step
+
+    @state.setter
+    def state(self, state):
+        first = self._step.init(self.theta, self.gradient)
+        theta, gradient, self.n_iter, self.time, self.loss, step = state
+        self.theta, self.gradient = like(self.theta, theta), like(self.theta, gradient)
+        if step is not None:
+            step = [like(self.theta, part) if hasattr(part, "dtype") else part for part in step]
+            self._state = type(first)(*step)
 
     def go(self, n_steps):
         """Take up to ``n_steps`` steps, as long as the loss is finite and at least ``tol``.

@@ -4,6 +4,7 @@ from copy import deepcopy
 
 import numpy as np
 
+from sktf._descent.journal import current_journal
 from sktf._descent.progress import Progress
 from sktf._descent.race import as_good
 from sktf._descent.run import Run
@@ -95,6 +96,8 @@ class BorrowedFitting(Fitting):
     def _descended(self, model):
         """Return the run that starts from the components written as a model."""
         self._use(model)
+        if self._lent.stopped:
+            current_journal().freeze()
         run = self._run(0, model.near(self._lent_factors()), first=1)
         quiet = self.problem._replace(progress=Progress())
         run.descend(quiet, self.problem.losses[-1], quiet.max_iter, progress=0.0)

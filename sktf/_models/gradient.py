@@ -5,7 +5,6 @@ from typing import Self
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sktf._cells.frame import fit_frame
@@ -19,6 +18,7 @@ from sktf._descent.recording import to_frame
 from sktf._descent.threads import one_blas_thread
 from sktf._docs import documented
 from sktf._models.borrowed import best_start, make_fitting
+from sktf._models.checkpoint import Checkpoint
 from sktf._models.files import FilesCompletion
 from sktf._models.fitting import Fitting
 from sktf._models.honesty import warn_cap_binds, warn_nothing_learned
@@ -88,13 +88,13 @@ class GradientDescentCompletion(CallbackSupportMixin, FilesCompletion):
 
     @checks_parameters()
     def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None) -> Self:
-        with restoring_features(self):
+        with restoring_features(self), Checkpoint(self) as checkpoint:
             check_device(self.device)
             check_clip(self.clip)
             observations = self._read(X, y, sample_weight)
-            rng = check_random_state(self.random_state)
             frame = self._kept_to_read(observations) or self._new_frame(observations)
             given = self._given_held_out(X_val, y_val, frame)
+            rng = checkpoint.begin("X", observations, given)
             training, held_out = self._hold_out(observations, given, frame, rng)
             told = {"seen": observations.bounds(), "data": {"X": X, "y": y}}
             frame = self._judged(frame, training, held_out)
@@ -174,7 +174,7 @@ class GradientDescentCompletion(CallbackSupportMixin, FilesCompletion):
         >>> model.rank_
         1
         """
-        with restoring_features(self):
+        with restoring_features(self), Checkpoint(self) as checkpoint:
             measurements = check_measurements(self, A, y, sample_weight)
             note(n_measurements=len(measurements.values))
             groups = self._mode_groups(measurements.arrays.ndim - 1)
@@ -182,7 +182,8 @@ class GradientDescentCompletion(CallbackSupportMixin, FilesCompletion):
             frame = self._kept(frame.shape, lambda kept: kept.sizes == frame.sizes) or frame
             told = {"seen": measurements.bounds(), "data": {}}
             fitting = Fitting(self, frame, measurements, None, **told, make=SensingObjective)
-            return self._set_fitted(*self._descend(fitting, check_random_state(self.random_state)))
+            rng = checkpoint.begin("A", measurements)
+            return self._set_fitted(*self._descend(fitting, rng))
 
     def trace_frame(self):
         """Return ``trace_`` as a table.

@@ -232,7 +232,7 @@ class SampledFitting(Fitting):
         dtype = np.dtype(self.estimator.dtype)
         polish = self._last_polish(cells, self._looked_at, self.problem.progress, dtype)
         for _ in range(_LAST_SWEEPS):
-            run.theta = polish.sweep(run.theta, run.penalty)
+            run.sweep(polish, self.problem.progress)
             self._take_terms(run.theta)
         run.end(cells, _LAST_SWEEPS)
 

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+from cases.checkpoints import Killed, bits, count_writes, evenly
 from cases.ticks import AtTick
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
@@ -358,3 +359,22 @@ def test_arrays_are_filled_from_memory(tmp_path):
     entries = write(tmp_path, *draw(n=400))
     with pytest.raises((TypeError, ValueError)):
         complete(entries.y)
+
+
+def test_a_killed_fit_of_files_goes_on(small, tmp_path, monkeypatch):
+    """From its checkpoint, to the same bits, wherever it was; other files are refused."""
+    X, y = draw()
+    entries, path = write(tmp_path, X, y), tmp_path / "checkpoint"
+    expected = bits(model().fit(entries.X, entries.y))
+    writes = count_writes(monkeypatch)
+    model(checkpoint=path).fit(entries.X, entries.y)
+    for last in evenly(writes.n, 4):
+        path.unlink()
+        writes.kill_after(last)
+        with pytest.raises(Killed):
+            model(checkpoint=path).fit(entries.X, entries.y)
+        writes.kill_after(None)
+        assert bits(model(checkpoint=path).fit(entries.X, entries.y)) == expected
+    others = write(tmp_path, X, y + 1)
+    with pytest.raises(ValueError, match="the file is of another fit, which differs in y"):
+        model(checkpoint=path).fit(others.X, others.y)
