@@ -9,6 +9,9 @@ from math import prod
 
 import numpy as np
 
+# Parameters that a model may have: 16 GiB, of which a descent holds several copies.
+_MOST_PARAMETERS = 2**31
+
 
 class Factorization(ABC):
     """A map from theta to the factors of its components, with its transposed derivative.
@@ -35,6 +38,12 @@ class Factorization(ABC):
         self.n_components = n_components
         self.blocks = blocks
         self.n_parameters = sum(prod(block) for block in blocks)
+        if self.n_parameters > _MOST_PARAMETERS:
+            raise ValueError(
+                f"A model of mode sizes {self.shape} has {self.n_parameters:.2g} parameters; "
+                "lower n_components, ranks or depth, or encode columns of X whose indices have "
+                "gaps."
+            )
 
     def unpack(self, theta):
         """Views of theta, one per block; numpy and torch alike."""
@@ -135,7 +144,7 @@ def given_blocks(init):
 def choose_components(n_components, init, sizes, n_cells):
     """Return the R asked for, else that of the first array given as init, else the default."""
     if n_components is not None:
-        return n_components
+        return int(n_components)  # of any kind, with which products may overflow
     if isinstance(init, str):
         return default_components(sizes, n_cells)
     return max([1, *(n for block in given_blocks(init)[:1] for n in block.shape[-1:])])
