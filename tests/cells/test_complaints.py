@@ -85,6 +85,8 @@ def test_a_frame_of_sparse_columns_is_not_a_sparse_matrix():
         model().fit(TABLE.astype(pd.SparseDtype(int, 0)), Y)
 
 
+# polars 1.0 says so of itself.
+@pytest.mark.filterwarnings("ignore:Determining the data types of a LazyFrame")
 @pytest.mark.parametrize("name", ["X", "y", "X_val", "y_val"])
 def test_lazy_frames_are_to_be_collected(name):
     """The first error is not hidden by one about columns that cannot be looked at."""
