@@ -9,9 +9,6 @@ from math import prod
 
 import numpy as np
 
-# Parameters that a model may have: 16 GiB, of which a descent holds several copies.
-_MOST_PARAMETERS = 2**31
-
 
 class Factorization(ABC):
     """A map from theta to the factors of its components, with its transposed derivative.
@@ -38,12 +35,6 @@ class Factorization(ABC):
         self.n_components = n_components
         self.blocks = blocks
         self.n_parameters = sum(prod(block) for block in blocks)
-        if self.n_parameters > _MOST_PARAMETERS:
-            raise ValueError(
-                f"A model of mode sizes {self.shape} has {self.n_parameters:.2g} parameters; "
-                "lower n_components, ranks or depth, or encode columns of X whose indices have "
-                "gaps."
-            )
 
     def unpack(self, theta):
         """Views of theta, one per block; numpy and torch alike."""

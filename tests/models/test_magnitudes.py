@@ -127,14 +127,6 @@ def test_single_precision_ends_earlier():
         model.set_params(scale=False).fit(X, y * 1e100)
 
 
-def test_more_parameters_than_fit_into_memory():
-    """Square matrices of a mode of 100,000 indices, most without cells."""
-    X, y = many_cells()
-    model = DeepCPCompletion(init="gaussian", **SHORT)
-    with pytest.raises(ValueError, match=r"\(100001, 11\).*parameters; lower.*indices have gaps"):
-        model.fit(np.vstack([X, [100_000, 0]]), np.append(y, 1.0))
-
-
 @pytest.mark.parametrize("name", ["n_components", "depth"])
 def test_small_integers_are_integers(name):
     """Of NumPy's eight bits, with which products overflow, or Python's truth values."""
