@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from numba import config
-from numba.core.caching import CacheImpl, IndexDataCacheFile, UserProvidedCacheLocator
+from numba.core.caching import CacheImpl, IndexDataCacheFile
 
 import sktf
 from sktf import _compile
@@ -36,10 +36,10 @@ USER = """
 import warnings
 
 import numpy as np
-from numba.core.caching import CacheImpl, UserProvidedCacheLocator
+from numba.core.caching import CacheImpl
 
 # The folder of the package can be written by whoever runs this.
-CacheImpl._locator_classes = [UserProvidedCacheLocator]
+CacheImpl._locator_classes = CacheImpl._locator_classes[:1]
 
 import sktf
 import sktf.datasets, sktf.dynamics, sktf.metrics, sktf.model_selection, sktf.plotting
@@ -182,7 +182,7 @@ def test_a_folder_that_is_gone_is_survived(load, tmp_path):
 def test_no_folder_at_all_is_told_once_something_is_compiled(load, monkeypatch):
     """Not on import, which compiles nothing."""
     monkeypatch.setattr(config, "CACHE_DIR", NOWHERE["NUMBA_CACHE_DIR"])
-    monkeypatch.setattr(CacheImpl, "_locator_classes", [UserProvidedCacheLocator])
+    monkeypatch.setattr(CacheImpl, "_locator_classes", CacheImpl._locator_classes[:1])
     module = load()
     with pytest.warns(UserWarning, match="no locator available.*NUMBA_CACHE_DIR") as told:
         assert works(module) == 0

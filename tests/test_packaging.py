@@ -1,5 +1,6 @@
 """What is built from the source: the archive that distributors test, and the wheel."""
 
+import configparser
 import re
 import shutil
 import subprocess
@@ -16,7 +17,8 @@ import sktf
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("benchmarks", "docs", "examples", "sktf", "tests")
 FILES = ["CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "MANIFEST.in", "Makefile"]
-FILES += ["README.md", "constraints.txt", "pyproject.toml", "setup.cfg", "setup.py"]
+FILES += ["README.md", "SECURITY.md", "constraints.txt", "constraints-oldest.txt"]
+FILES += ["pyproject.toml", "setup.cfg", "setup.py"]
 # What tools leave in a checkout, by pattern, and an example of each in the tree that is built.
 LEFT = ("__pycache__", "_cache", "_build", "gallery", "generated", ".*")
 RUBBISH = [
@@ -105,3 +107,24 @@ def test_pictures_of_the_description_are_in_the_documentation(metadata):
     assert pictures
     for picture in pictures:
         assert f".. figure:: {picture}\n" in pages
+
+
+def floors():
+    """The lowest version of each requirement in setup.cfg that ``make test-oldest`` installs."""
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    extras = settings["options.extras_require"]
+    texts = [settings["options"]["install_requires"]]
+    texts += [extras[name] for name in ("nuclear", "plot", "all", "test")]
+    return dict(re.findall(r"^([\w-]+)>=([\w.]+)$", "\n".join(texts), flags=re.MULTILINE))
+
+
+def test_the_lowest_versions_are_those_that_are_tested():
+    """But for PyTorch, whose lowest has no wheel for the CPU alone on the index."""
+    pins = (ROOT / "constraints-oldest.txt").read_text(encoding="utf-8")
+    pinned = dict(re.findall(r"^([\w-]+)==([\w.]+)$", pins, flags=re.MULTILINE))
+    assert pinned.keys() == floors().keys() - {"torch"}
+    for name, floor in floors().items():
+        if name != "torch":
+            release, least = (list(map(int, v.split("."))) for v in (pinned[name], floor))
+            assert release[: len(least)] == least, name

@@ -103,7 +103,8 @@ class Draw(NamedTuple):
             open_ = unseen[:, mode, None, None]
             moments = moments * (row[:, :, None] * row[:, None] + open_ * covariance[:-1, :-1])
             product = product * row
-            others = np.prod([r for n, r in enumerate(rows) if n != mode], axis=0)
+            others = [r for n, r in enumerate(rows) if n != mode] or [np.ones_like(row)]
+            others = np.prod(others, axis=0)
             own = covariance[-1, -1] + 2 * others @ covariance[:-1, -1]
             cross = cross + unseen[:, mode] * own
         return np.maximum(moments.sum(axis=(1, 2)) - product.sum(axis=1) ** 2 + cross, 0.0)

@@ -25,10 +25,10 @@ from sktf._models.cp import CPCompletion
 from sktf._models.labeled import PredictsFrames
 from sktf._models.pickles import VersionedPickle
 from sktf._models.restoring import restoring_features
+from sktf._models.scoring import ScoresAnyUnit
 from sktf._models.sklearn_types import (
     BaseEstimator,
     MetaEstimatorMixin,
-    RegressorMixin,
     checks_parameters,
 )
 from sktf._models.summarized import Summarized
@@ -41,7 +41,7 @@ _FACTOR, _DIFFERENCE = 2, 2
 @documented(BaseCompletion)
 @dataclass(eq=False, repr=False)
 class CompletionEnsemble(
-    PredictsFrames, VersionedPickle, Composition, MetaEstimatorMixin, RegressorMixin, Summarized
+    PredictsFrames, VersionedPickle, Composition, MetaEstimatorMixin, ScoresAnyUnit, Summarized
 ):
     """Average of fits that differ in their starts and held-out cells, or of different kinds.
 
@@ -240,7 +240,10 @@ class CompletionEnsemble(
         predictions = np.hstack(found)
         unit = np.abs(values).max() or 1.0  # whose square does not overflow
         how = {"sample_weight": weights}
-        scores = [r2_score(values / unit, row / unit, **how) for row in predictions]
+        if len(values) > 1:
+            scores = [r2_score(values / unit, row / unit, **how) for row in predictions]
+        else:  # which has no R^2
+            scores = [np.nan] * len(kinds)
         return stacked_weights(values, weights, predictions), np.array(scores)
 
     def _members(self):
@@ -330,12 +333,19 @@ class CompletionEnsemble(
         members = self._averaged()
         with holding_back() as held:  # all members say the same of new labels
             predictions = np.array([member.predict(X) for member in members])
-            within = [variance_within(member, X) for member in members] if return_std else None
+            mean = self.weights_ @ predictions
+            deviation = self._deviation(X, members, predictions - mean) if return_std else None
         tell_once(held, outside())
-        mean = self.weights_ @ predictions
-        if not return_std:
-            return mean
-        return mean, np.sqrt(self.weights_ @ ((predictions - mean) ** 2 + np.array(within)))
+        return (mean, deviation) if return_std else mean
+
+    def _deviation(self, X, members, differences):
+        """Return the deviation of cells between and within members that differ by so much."""
+        errors = [getattr(member, "_error", 0.0) for member in members]
+        # In units of a power of two near the largest no square overflows.
+        exponent = int(np.frexp(max(*errors, np.abs(differences).max(initial=0)))[1])
+        within = np.array([variance_within(member, X, exponent) for member in members])
+        between = np.ldexp(differences, -exponent) ** 2
+        return np.ldexp(np.sqrt(self.weights_ @ (between + within)), exponent)
 
     def extend(self, X, y, *, mode) -> Self:
         """Learn rows for indices of one mode that have no cells yet, in every member.

@@ -27,12 +27,12 @@ def _fit(number, member, data):
         return number, member.fit(**data), held
 
 
-def variance_within(member, X):
-    """Return the variance of each cell that a member knows of."""
+def variance_within(member, X, exponent):
+    """Return the variance of each cell that a member knows of, in units of 4**exponent."""
     if isinstance(member, BaseCompletion):
-        return member._variance_of_rows(X)
+        return member._variance_of_rows(X, exponent)
     if isinstance(member, Predictive):
-        return member.predict(X, return_std="mean")[1] ** 2
+        return np.ldexp(member.predict(X, return_std="mean")[1], -exponent) ** 2
     return np.zeros(len(X))
 
 

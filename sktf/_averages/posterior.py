@@ -28,11 +28,11 @@ from sktf._models.cp import CPCompletion
 from sktf._models.honesty import warn_nothing_learned
 from sktf._models.pickles import VersionedPickle
 from sktf._models.restoring import restoring_features
+from sktf._models.scoring import ScoresAnyUnit
 from sktf._models.sklearn_types import (
     BaseEstimator,
     CallbackSupportMixin,
     MetaEstimatorMixin,
-    RegressorMixin,
     checks_parameters,
 )
 from sktf._models.summarized import Summarized
@@ -49,7 +49,7 @@ class PosteriorCompletion(
     Extending,
     CallbackSupportMixin,
     MetaEstimatorMixin,
-    RegressorMixin,
+    ScoresAnyUnit,
     Summarized,
 ):
     r"""Mean of Gibbs chains in the CP model, with the uncertainty of every prediction.
@@ -354,11 +354,12 @@ class PosteriorCompletion(
 def _fit_inner(inner, observations, held_out, rng):
     """Return a fit of the estimator, with cells held out to stop on if it can."""
     model, given = reading_numbers(prepared(inner, observations.shape, rng)), {}
+    model.set_params(shape=observations.shape)  # that of the labels, where it encodes
     if held_out is not None and getattr(model, "early_stopping", True) is not False:
         given = {"X_val": held_out.coords, "y_val": held_out.values}
     model.fit(observations.coords, observations.values, observations.weights, **given)
     order = len(observations.shape)
-    if len(model.factors_) != order:
+    if model._mode_groups(order) != tuple((mode,) for mode in range(order)):
         raise ValueError(
             f"estimator={inner!r} has not one factor for each of the {order} modes; pass "
             "CPCompletion(), DeepCPCompletion() or CPALSCompletion()."

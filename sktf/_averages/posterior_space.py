@@ -11,6 +11,10 @@ from sktf._cells.unfolding import to_cells
 
 # Standard deviation of the entries of factors that begin small, on values of variance 1.
 _SMALL = 0.1
+# What is so many deviations off is as wrong as any, and its square fits into single precision.
+_FAR = 1e15
+# A descent whose balanced factors have entries as large has gone astray: chains begin small.
+_ASTRAY = 1e4
 
 
 class Space(NamedTuple):
@@ -45,7 +49,7 @@ class Space(NamedTuple):
 
     def standardized(self, values):
         """Return values in the units of a chain."""
-        return (values - self.frame.offset.level) / self.frame.offset.scale
+        return _in_units(values - self.frame.offset.level, self.frame.offset.scale)
 
     def begin(self, kind, model, n_components, rng):
         """Return factors and terms to begin with: "descent", those of a model, or "small" ones."""
@@ -61,17 +65,25 @@ class Space(NamedTuple):
         (level, _, unit), order = self.frame.offset, len(self.frame.sizes)
         alive = np.flatnonzero(model.component_norms_)[: factors[0].shape[1]]
         found = [self._stored(factor[:, alive], n) for n, factor in enumerate(model.factors_)]
-        for factor, its in zip(factors, _balanced(found), strict=True):
-            factor[:, : len(alive)] = its / unit ** (1 / order)
+        found = [_in_units(its, unit ** (1 / order)) for its in _balanced(found)]
+        if max(np.abs(its).max(initial=0) for its in found) > _ASTRAY:
+            return factors, terms
+        for factor, its in zip(factors, found, strict=True):
+            factor[:, : len(alive)] = its
         for mode, term in enumerate(model.offset_terms_):
-            terms[mode] = self._stored(term, mode) / unit
-        terms[0] = terms[0] + (model.offset_ - level) / unit
+            terms[mode] = _in_units(self._stored(term, mode), unit)
+        terms[0] = terms[0] + _in_units(model.offset_ - level, unit)
         return factors, terms
 
     def _stored(self, rows, mode):
         """Return the rows of the indices that have cells."""
         seen = self.frame.stored[mode]
         return rows if seen is None else rows[seen]
+
+
+def _in_units(values, unit):
+    with np.errstate(over="ignore"):
+        return np.clip(values / unit, -_FAR, _FAR)
 
 
 def _balanced(factors):

@@ -71,12 +71,20 @@ class Composition(BaseComposition):
 
 
 def shape_of(kinds):
-    """Return the first ``shape`` that one of the estimators has, or an estimator inside it."""
-    for kind in kinds:
-        for name, value in kind.get_params().items():
-            if value is not None and (name == "shape" or name.endswith("__shape")):
-                return value
-    return None
+    """Return the ``shape`` that estimators have, or those inside them; None without any."""
+    found = [
+        value
+        for kind in kinds
+        for name, value in kind.get_params().items()
+        if value is not None and (name == "shape" or name.endswith("__shape"))
+    ]
+    for other in found[1:]:
+        if not np.array_equal(found[0], other):
+            raise ValueError(
+                f"estimators: one has shape={found[0]!r}, another shape={other!r}; give all the "
+                "same, or none."
+            )
+    return found[0] if found else None
 
 
 def labels_of(kinds):

@@ -59,7 +59,9 @@ def masked_cp_als(
     observed = np.asarray(tensor if mask is None else tensor[mask], dtype=np.float64)
     if not observed.any():
         return [np.zeros((n, rank)) for n in tensor.shape], 0, True
-    scale = np.sqrt(np.mean(observed**2))
+    # In units of a power of two near the largest no square over- or underflows.
+    unit = 2.0 ** (np.frexp(np.abs(observed).max())[1] - 1)
+    scale = unit * np.sqrt(np.mean((observed / unit) ** 2))
 
     def keep_balanced(factors, n_done):
         keep(_balanced(factors, scale), n_done)

@@ -22,7 +22,8 @@ _NOT_FINITE = re.compile(r"contains (NaN|infinity)|NAType|value of NA|missing va
 def explained(explain, *tables):
     """Raise ``explain(error, *tables)`` in place of an error of the block, unless that is None."""
     try:
-        yield
+        with np.errstate(invalid="ignore"):  # of infinite values, which are an error
+            yield
     except (TypeError, ValueError) as error:
         try:
             better = explain(error, *tables)
@@ -39,6 +40,8 @@ def about_rows(error, source, X, *y):
     return (
         _first(_not_loaded(error, *table) for table in [(source, X), *targets])
         or _not_rows(error, X, *y)
+        or _unequal(error, source, X, *y)
+        or _complex(error, [(source, X), *targets])
         or _first(_not_finite(error, *table) for table in [(source, X), *targets])
         or _labels(error, source, X)
         or _first(_no_values(error, *table) for table in targets)
@@ -51,6 +54,8 @@ def about_labels(error, source, X, *y):
     return (
         _first(_not_loaded(error, *table) for table in [(source, X), *targets])
         or _not_rows(error, X, *y)
+        or _unequal(error, source, X, *y)
+        or _complex(error, targets)
         or _first(_not_finite(error, *table) for table in targets)
         or _first(_no_values(error, *table) for table in targets)
     )
@@ -58,6 +63,22 @@ def about_labels(error, source, X, *y):
 
 def _targets(source, y):
     return [(source.replace("X", "y"), values) for values in y]
+
+
+def about_weights(error, weights):
+    """Return what to raise about the weights of rows."""
+    return _like(
+        error,
+        f"sample_weight: {str(error).rstrip('.')}. Give one finite number for each row, none of "
+        "them negative, and zero for rows that count as absent.",
+    )
+
+
+def about_features(error, table):
+    """Return what to raise about a table whose columns are features."""
+    if not re.search("infinity", str(error)):
+        return None
+    return _like(error, f"{error} Replace such values by NaN, which is filled, or by numbers.")
 
 
 def about_array(error, array):
@@ -122,6 +143,27 @@ def _not_rows(error, X, *y):
         what = str(error).splitlines()[0].split(". ")[0].rstrip(".")
         return _like(error, f"{what}. {_ROWS}")
     return None
+
+
+def _unequal(error, source, X, *y):
+    """Say that rows and values are not as many."""
+    if not str(error).startswith("Found input variables with inconsistent numbers"):
+        return None
+    target = source.replace("X", "y")
+    return _like(
+        error,
+        f"{str(error).rstrip('.')}: {source} and {target} differ; each row of {source} needs one "
+        f"value in {target}.",
+    )
+
+
+def _complex(error, tables):
+    """Say which table is complex, without all its numbers."""
+    if not str(error).startswith("Complex data not supported"):
+        return None
+    names = " and ".join(name for name, table in tables if np.iscomplexobj(np.asarray(table)))
+    told = f"Complex data not supported: {names}; give real numbers."
+    return _like(error, told) if names else None
 
 
 def _not_finite(error, name, table):

@@ -25,7 +25,10 @@ def find_sides(coords, shape, groups, whole=False):
     """
     full = side_sizes(shape, groups)
     if max(full) >= 2**63:
-        raise ValueError(f"row_modes cuts shape={shape} into a side of {max(full):.1e} cells.")
+        raise ValueError(
+            f"row_modes cuts shape={shape} into a side of {max(full):.1e} cells, more than can be "
+            "numbered; give other row_modes, or encode columns whose indices have gaps."
+        )
     stored = [
         None
         if whole and not is_large(size, group)

@@ -3,10 +3,10 @@
 from math import prod
 
 import numpy as np
-from sklearn.utils import check_array, check_X_y
+from sklearn.utils import assert_all_finite, check_array, check_X_y
 from sklearn.utils.validation import _check_sample_weight, _num_samples, validate_data
 
-from sktf._cells.complaints import about_labels, about_rows, explained
+from sktf._cells.complaints import about_labels, about_rows, about_weights, explained
 from sktf._cells.labels import LabelTable
 from sktf._cells.observations import Observations
 from sktf._cells.stored import refuse_stored
@@ -102,7 +102,10 @@ def check_held_out(estimator, X_val, y_val, shape):
 def check_readable(frame, held_out):
     """Raise where no held-out cell has rows in all modes of the frame."""
     if not len(frame.read(held_out).values):
-        raise ValueError("No cell of X_val has indices that all have cells in X.")
+        raise ValueError(
+            "No cell of X_val has indices that all have cells in X; give others, or leave X_val "
+            "and y_val out."
+        )
 
 
 def check_cells(estimator, X, shape, handle_unknown):
@@ -222,11 +225,16 @@ def _read(caller, X, y, source="X", **options):
     """Return a user's X and y as arrays of numbers, y in float64."""
     target = source.replace("X", "y")
     refuse_masked(y, target)
+    given = X, y
     X, y = _read_table(caller, X, y, source=source, y_numeric=True, **options)
     if y.dtype.kind not in "biuf":
         raise ValueError(f"{target} holds {y.dtype}; expected numbers.")
     y = y.astype(np.float64, copy=False)
-    check_size(max(y.max(initial=0), -y.min(initial=0)), f"{target} has values")
+    largest = max(y.max(initial=0), -y.min(initial=0))
+    if not np.isfinite(largest):  # of objects scikit-learn lets None and infinity through
+        with explained(about_rows, source, *given):
+            assert_all_finite(y, input_name=target)
+    check_size(largest, f"{target} has values")
     return X, y
 
 
@@ -320,16 +328,18 @@ def _check_weights(sample_weight, X):
     refuse_masked(sample_weight, "sample_weight")
     if sample_weight is None:
         return np.broadcast_to(1.0, _num_samples(X))
-    weights = _check_sample_weight(
-        sample_weight, X, dtype=np.float64, ensure_non_negative=True, copy=True
-    )
+    with explained(about_weights, sample_weight):
+        weights = _check_sample_weight(
+            sample_weight, X, dtype=np.float64, ensure_non_negative=True, copy=True
+        )
     if not weights.any():
         raise ValueError("sample_weight is zero for every row: at least one must be positive.")
     limits = np.finfo(np.float64)
     if weights.max() > limits.max / len(weights):
         raise ValueError("sample_weight is too large to be summed; divide it by its maximum.")
-    # Beside the largest, these are zero.
-    weights[weights < limits.tiny * weights.max()] = 0
+    # In units of a power of two near the largest no product with a value overflows.
+    weights /= 2.0 ** (np.frexp(weights.max())[1] - 1)
+    weights[weights < limits.tiny] = 0  # beside the largest
     return weights
 
 
@@ -341,7 +351,10 @@ def check_shape(shape, coords):
     else:
         sizes = tuple(shape)
         if len(sizes) != order:
-            raise ValueError(f"shape={shape!r} has {len(sizes)} modes but X has {order} columns.")
+            raise ValueError(
+                f"shape={shape!r} has {len(sizes)} modes but X has {order} columns; give one size "
+                "for each."
+            )
         for mode, size in enumerate(sizes):
             if not _is_int(size) or size < 1:
                 raise ValueError(

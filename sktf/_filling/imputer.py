@@ -9,6 +9,7 @@ from sklearn.impute import MissingIndicator
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_data
 
+from sktf._cells.complaints import about_features, explained
 from sktf._cells.record import holding_back, outside, tell_once
 from sktf._cells.validation import MAX_VALUE
 from sktf._filling.filler import filler
@@ -195,9 +196,10 @@ class CompletionImputer(VersionedPickle, OneToOneFeatureMixin, TransformerMixin,
         return np.concatenate([kept, self.indicator_.get_feature_names_out(names)])
 
     def _read(self, X, *, reset):
-        return validate_data(
-            self, X, dtype=FLOAT_DTYPES, ensure_all_finite="allow-nan", reset=reset
-        )
+        with explained(about_features, X):
+            return validate_data(
+                self, X, dtype=FLOAT_DTYPES, ensure_all_finite="allow-nan", reset=reset
+            )
 
     def _predicted(self, X, missing):
         """Return what is predicted of cells that are missing, and elsewhere the means."""

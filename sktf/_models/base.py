@@ -21,8 +21,8 @@ from sktf._models.extension import solve_rows, with_terms
 from sktf._models.honesty import warn_far_predictions, warn_wild_predictions
 from sktf._models.labeled import LabeledFactors
 from sktf._models.pickles import VersionedPickle
-from sktf._models.rows import variance_of_rows, with_mean_row
-from sktf._models.sklearn_types import RegressorMixin
+from sktf._models.rows import in_units, variance_of_rows, with_mean_row
+from sktf._models.scoring import ScoresAnyUnit
 from sktf._models.summarized import Summarized
 from sktf._objective import components
 
@@ -30,7 +30,7 @@ from sktf._objective import components
 _CHUNK = 2**22
 
 
-class BaseCompletion(LabeledFactors, VersionedPickle, RegressorMixin, Summarized, ABC):
+class BaseCompletion(LabeledFactors, VersionedPickle, ScoresAnyUnit, Summarized, ABC):
     """A tensor completed by components: offset plus ``sum_r prod_n factors_[n][i_n, r]``.
 
     Parameters
@@ -183,8 +183,11 @@ class BaseCompletion(LabeledFactors, VersionedPickle, RegressorMixin, Summarized
             factors = components.svd_factors(*factors)
         order = components.descending(factors)
         factors = [factor[:, order] for factor in factors]
+        norms = components.component_norms(factors)
+        if not np.isfinite(norms).all():
+            raise ValueError("A component overflows: divide y by a constant, or lower init_scale.")
         return {
-            "component_norms_": components.component_norms(factors),
+            "component_norms_": norms,
             "rank_": components.count_above(components.merged_norms(factors), self.rank_tol),
             "offset_": frame.offset.level,
             "offset_terms_": frame.offset.terms,
@@ -259,19 +262,20 @@ class BaseCompletion(LabeledFactors, VersionedPickle, RegressorMixin, Summarized
         check_is_fitted(self)
         return self._at(*check_cells(self, X, self.shape_, self.handle_unknown))
 
-    def _variance_of_rows(self, X):
-        """Return the variance of cells that comes of indices with few cells, or none."""
+    def _variance_of_rows(self, X, exponent=0):
+        """Return the variance that comes of indices with few cells, in units of 4**exponent."""
         coords, known = check_cells(self, X, self.shape_, self.handle_unknown)
         frame, alive = self._frame(), np.flatnonzero(self.component_norms_)
-        rows, variance = [factor[:, alive] for factor in self._rows], np.empty(len(coords))
+        noise, variance = np.ldexp(self._error, -exponent) ** 2, np.empty(len(coords))
+        rows = in_units([factor[:, alive] for factor in self._rows], exponent)
         cells = to_cells(coords, frame.shape, frame.groups, frame.stored, known)
         n_rows = max(1, _CHUNK // max(1, len(alive)) ** 2)
         for start in range(0, len(cells), n_rows):
             part = slice(start, start + n_rows)
-            variance[part] = variance_of_rows(rows, self._counts, cells[part], self._error**2)
+            variance[part] = variance_of_rows(rows, self._counts, cells[part], noise)
         for mode, term in enumerate(self.offset_terms_):
             side = next(n for n, group in enumerate(frame.groups) if mode in group)
-            variance[cells[:, side] == frame.sizes[side]] += np.var(term)
+            variance[cells[:, side] == frame.sizes[side]] += np.var(np.ldexp(term, -exponent))
         return variance
 
     def to_dense(self) -> np.ndarray:

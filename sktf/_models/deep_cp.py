@@ -203,7 +203,7 @@ class DeepCPCompletion(GradientDescentCompletion, Depth):
 
     def _factorization(self, sizes, n_cells):
         n_components = choose_components(self.n_components, self.init, sizes, n_cells)
-        return DeepCPFactorization(sizes, n_components, self.depth)
+        return DeepCPFactorization(sizes, n_components, int(self.depth))
 
     def _most_components(self):
         return self.n_components

@@ -242,7 +242,7 @@ class DeepTuckerCompletion(GradientDescentCompletion, Depth):
     }
 
     def _factorization(self, sizes, n_cells):
-        return TuckerFactorization(sizes, self._ranks(sizes), self.depth)
+        return TuckerFactorization(sizes, self._ranks(sizes), int(self.depth))
 
     def _ranks(self, sizes):
         if self.ranks is None and isinstance(self.init, str):
@@ -264,7 +264,7 @@ class DeepTuckerCompletion(GradientDescentCompletion, Depth):
         if self.ranks is None and not self.depth:
             ranks = default_ranks([min(size, factors[0].shape[1]) for size in sizes], _MOST_LENT)
         for few in truncations(hosvd(factors, ranks)[2]):
-            yield TuckerFactorization(sizes, few, self.depth)
+            yield TuckerFactorization(sizes, few, int(self.depth))
 
     def _measures(self, factors):
         values = matricization_values(factors, [(n,) for n in range(len(factors))])

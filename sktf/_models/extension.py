@@ -49,18 +49,22 @@ def solve_rows(rows, counts, frame, mode, coords, values, which, error, nonnegat
     for n, factor in enumerate(rows):
         if n != side:
             design *= factor[cells[:, n]]
-    mean, root = rows[side][-1], _root(row_covariance(rows[side], counts[side]))
-    left = values - frame.offset.at(coords, known) - design @ mean
+    # In units of a power of two near the largest entry no square over- or underflows.
+    entries = [rows[side].ravel(), *frame.offset.terms[mode : mode + 1]]
+    unit = 2.0 ** (np.frexp(max(np.abs(part).max(initial=0) for part in entries))[1] - 1)
+    its_rows, error = rows[side] / unit, error / unit
+    mean, root = its_rows[-1], _root(row_covariance(its_rows, counts[side]))
+    left = (values - frame.offset.at(coords, known)) / unit - design @ mean
     design, spread = design @ root, 0.0
     if frame.offset.terms:
-        spread = np.std(frame.offset.terms[mode]) or frame.offset.scale or 1.0
+        spread = np.std(frame.offset.terms[mode] / unit) or (frame.offset.scale or 1.0) / unit
         design = np.column_stack([design, np.full(len(design), spread)])
     solve = partial(_nonnegative_ridge, mean, root) if nonnegative else _ridge
     z = np.array([solve(design[at], left[at], error) for at in _parts(which)])
     n_directions = root.shape[1]
     found = mean + z[:, :n_directions] @ root.T
     found = np.maximum(found, 0.0) if nonnegative else found  # of which zeros are rounded
-    return found, spread * z[:, n_directions:].sum(axis=1)
+    return unit * found, unit * spread * z[:, n_directions:].sum(axis=1)
 
 
 def _parts(which):

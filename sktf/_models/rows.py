@@ -13,6 +13,12 @@ def with_mean_row(factor, counts):
     return np.vstack([factor, mean])
 
 
+def in_units(factors, exponent):
+    """Return factors whose product is in units of 2**exponent, of which each has a share."""
+    share, left = divmod(exponent, len(factors))
+    return [np.ldexp(factor, -share - (n < left)) for n, factor in enumerate(factors)]
+
+
 def drawn_to_mean(factors, counts, strength):
     """Return factors whose rows of m cells keep ``m / (m + strength)`` of what parts them from it.
 
@@ -55,7 +61,8 @@ def variance_of_rows(rows, counts, cells, noise):
     read = [factor[column] for factor, column in zip(rows, cells.T, strict=True)]
     moments = 1.0
     for side, (factor, count) in enumerate(zip(rows, counts, strict=True)):
-        others = np.prod([f for n, f in enumerate(read) if n != side], axis=0)
+        others = [f for n, f in enumerate(read) if n != side] or [np.ones_like(read[side])]
+        others = np.prod(others, axis=0)
         covariance, told = row_covariance(factor, count), np.append(count, 0)[cells[:, side]]
         open_ = np.einsum("ir,rs,is->i", others, covariance, others)
         share = noise / np.maximum(noise + told * open_, 1e-300)

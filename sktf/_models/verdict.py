@@ -12,6 +12,8 @@ _SIGNIFICANT = 2
 _ENOUGH = 10
 # Relative squares of differences that are rounding.
 _EQUAL = 1e-24
+# Predictions so many times as large as values are as wrong as any, and their fourth powers finite.
+_FAR = 1e75
 
 
 class Verdict(NamedTuple):
@@ -48,8 +50,12 @@ def judge(held_out, predicted, offset, mean, *, mean_will_do, doubts):
     center = np.average(held_out.values, weights=held_out.weights)
     weights, of_cells = held_out.weights / held_out.weights.sum(), sums_of_cells(held_out)
 
+    def units(differences):
+        with np.errstate(over="ignore"):
+            return np.clip(differences / unit, -_FAR, _FAR)
+
     def squares(at):
-        return of_cells(weights * ((held_out.values - at) / unit) ** 2)
+        return of_cells(weights * units(held_out.values - at) ** 2)
 
     around, level = squares(center), squares(mean)
     spread = around.sum()
@@ -57,12 +63,12 @@ def judge(held_out, predicted, offset, mean, *, mean_will_do, doubts):
     without = mean if mean_will_do else offset
     doubts = doubts and has_spread and len(around) >= _ENOUGH
     learned = not doubts or _is_less(squares(predicted), squares(without))
-    left, step = (held_out.values - without) / unit, (predicted - without) / unit
+    left, step = units(held_out.values - without), units(predicted - without)
     share = 1.0 if learned else share_of_step(left, step, weights, -1, of_cells)
     kept = squares(predicted if learned else without + share * (predicted - without))
     score = float(1 - kept.sum() / spread) if has_spread else None
     score_error = _error_of_ratio(kept, around) if has_spread else None
-    errors = (unit * float(np.sqrt(total)) for total in (kept.sum(), level.sum()))
+    errors = (float(unit) * float(np.sqrt(total)) for total in (kept.sum(), level.sum()))
     return Verdict(*errors, score, score_error, learned, share, _is_less(kept, level), kept)
 
 

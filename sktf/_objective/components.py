@@ -15,8 +15,9 @@ PARALLEL = 0.95
 
 
 def component_norms(factors):
-    """Norm of each component, the product over modes of its column norms."""
-    return reduce(np.multiply, map(_column_norms, factors))
+    """Norm of each component, the product over modes of its column norms; it may be infinite."""
+    with np.errstate(over="ignore"):
+        return reduce(np.multiply, map(_column_norms, factors))
 
 
 def _column_norms(factor):

@@ -1,5 +1,8 @@
 """Which objective runs on which device."""
 
+import numpy as np
+
+from sktf._cells.offset import largest
 from sktf._objective.cpu import FusedObjective
 from sktf._objective.torch import TorchObjective
 
@@ -10,6 +13,12 @@ _OTHER_NAMES = ("auto", "gpu")
 def make_objective(factorization, observations, loss, *, device, dtype):
     """Return ``theta -> (loss, gradient)``: weighted mean loss over the observations."""
     device = str(device)
+    most = np.finfo(np.dtype(dtype)).max
+    if largest(observations.values) > most:
+        raise ValueError(
+            f"dtype={np.dtype(dtype)} ends at {most:.1e}, and y is larger; set scale=True, or "
+            'dtype="float64".'
+        )
     kind = FusedObjective if device == "cpu" else TorchObjective
     return kind(factorization, observations, loss, device=device, dtype=dtype)
 

@@ -135,7 +135,7 @@ def given_blocks(init):
 def choose_components(n_components, init, sizes, n_cells):
     """Return the R asked for, else that of the first array given as init, else the default."""
     if n_components is not None:
-        return n_components
+        return int(n_components)  # of any kind, with which products may overflow
     if isinstance(init, str):
         return default_components(sizes, n_cells)
     return max([1, *(n for block in given_blocks(init)[:1] for n in block.shape[-1:])])

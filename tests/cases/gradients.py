@@ -4,7 +4,7 @@ from math import inf, prod
 from string import ascii_lowercase
 
 import numpy as np
-import torch
+import pytest
 
 from sktf._cells.validation import Observations
 from sktf._models.cp import CPFactorization
@@ -13,6 +13,8 @@ from sktf._models.deep_matrix import MatrixFactorization
 from sktf._models.narrow_deep_cp import NarrowDeepCPFactorization
 from sktf._models.nonnegative import NonNegativeCPFactorization
 from sktf._objective.losses import ClippedSquare
+
+torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
 
 
 def cut(theta, shapes):

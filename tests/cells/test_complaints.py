@@ -85,6 +85,8 @@ def test_a_frame_of_sparse_columns_is_not_a_sparse_matrix():
         model().fit(TABLE.astype(pd.SparseDtype(int, 0)), Y)
 
 
+# polars 1.0 says so of itself.
+@pytest.mark.filterwarnings("ignore:Determining the data types of a LazyFrame")
 @pytest.mark.parametrize("name", ["X", "y", "X_val", "y_val"])
 def test_lazy_frames_are_to_be_collected(name):
     """The first error is not hidden by one about columns that cannot be looked at."""
@@ -199,3 +201,35 @@ def test_the_code_of_a_blank_label():
         model().fit(table, Y)
     with pytest.raises(ValueError, match=r"row 0 has -3 in mode 0\. Indices count from 0"):
         model().fit(TABLE - [5, 0], Y)
+
+
+REFUSED = {
+    "None in a list": ([4.0, None, 3.0, 5.0], r"y contains NaN: row 1 has no value"),
+    "None among objects": (np.array([None, *Y[1:]], object), r"y contains NaN: row 0 has no value"),
+    "infinity among objects": (np.array([*Y[:3], -np.inf], object), r"y contains inf.*: row 3 has"),
+    "too few": (Y[:3], r"inconsistent.*\[4, 3\]: X and y differ; each row of X needs one value"),
+    "complex": (np.array(Y) + 1j, "^Complex data not supported: y; give real numbers.$"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.parametrize("encode", [False, True])
+def test_a_y_that_tells_nothing(case, encode):
+    """What scikit-learn lets through among objects, and what it says too little of."""
+    y, told = REFUSED[case]
+    with pytest.raises(ValueError, match=told):
+        model().set_params(encode=encode).fit(TABLE, y)
+
+
+@pytest.mark.parametrize("encode", [False, True])
+@pytest.mark.parametrize("weights", [[1, np.nan, 1, 1], [1, -1, 1, 1], [1, 1], [1, np.inf, 1, 1]])
+def test_weights_that_weigh_nothing(weights, encode):
+    """The error names the parameter and what it takes."""
+    with pytest.raises(ValueError, match=r"^sample_weight: .*Give one finite number for each row"):
+        model().set_params(encode=encode).fit(TABLE, Y, sample_weight=weights)
+
+
+def test_opposite_infinities_are_an_error_alone():
+    """NumPy's warning of their sum does not come before it."""
+    with pytest.raises(ValueError, match="y contains infinity: row 0 has inf"):
+        model().fit(TABLE, [np.inf, -np.inf, 1.0, 2.0])

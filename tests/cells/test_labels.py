@@ -243,7 +243,7 @@ Y = np.arange(float(len(CODES)))
 def with_label(label, row=2):
     """Return the frame with another label in column who."""
     frame = table().astype(object)
-    frame.loc[row, "who"] = label
+    frame.at[row, "who"] = label
     return frame
 
 

@@ -4,10 +4,11 @@ from math import sqrt
 
 import numpy as np
 import pytest
-import torch
 
 from sktf._descent.loop import gradient_descent
 from sktf._descent.steps import STEPS, Adaptive, Constant, GroupRMSprop, make_step, norm
+
+torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
 
 # Curvatures of the quadratic that the tests descend on.
 CURVATURES = np.array([1.0, 3.0, 10.0, 30.0])

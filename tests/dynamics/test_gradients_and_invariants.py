@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from cases.dynamics import (
     ORDER,
     TARGET,
@@ -21,6 +20,8 @@ from sktf.dynamics import (
     matrix_invariants,
     unbalancedness,
 )
+
+torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
 
 # The flow is integrated to 1e-10; what follows from it sums a few thousand such errors at most.
 FLOW = dict(rtol=1e-7, atol=1e-8)

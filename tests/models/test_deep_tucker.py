@@ -7,7 +7,6 @@ from math import inf
 import numpy as np
 import pytest
 import tensorly as tl
-import torch
 from cases.gradients import LOSSES, cut, observe, oracle, start
 
 from sktf import DeepTuckerCompletion
@@ -19,6 +18,8 @@ from sktf._objective.components import matricization_values
 from sktf._objective.cpu import FusedObjective
 from sktf._objective.losses import ClippedSquare
 from sktf._objective.torch import TorchObjective
+
+torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
 
 LETTERS = "abcd"
 

@@ -7,7 +7,6 @@ from math import inf
 import numpy as np
 import pytest
 import tensorly as tl
-import torch
 from cases.gradients import LOSSES, cut, observe, oracle, start
 
 from sktf import HierarchicalCompletion
@@ -18,6 +17,8 @@ from sktf._models.hierarchical import HierarchicalFactorization, mode_tree
 from sktf._objective.cpu import FusedObjective
 from sktf._objective.losses import ClippedSquare
 from sktf._objective.torch import TorchObjective
+
+torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
 
 # The model of the documented weights, written out: leaves a, b, ... and then the other nodes.
 EINSUMS = {

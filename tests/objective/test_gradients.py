@@ -11,7 +11,6 @@ import tracemalloc
 
 import numpy as np
 import pytest
-import torch
 from cases.gradients import CASES, LOSSES, observe, oracle, start
 from joblib import Parallel, delayed, parallel_config
 
@@ -21,6 +20,8 @@ from sktf._objective import torch as torch_objective
 from sktf._objective.cpu import FusedObjective
 from sktf._objective.devices import make_objective
 from sktf._objective.torch import TorchObjective
+
+torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
 
 every_case = pytest.mark.parametrize("case", CASES)
 both_losses = pytest.mark.parametrize("loss", LOSSES)

@@ -6,9 +6,10 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 
 from sktf._objective import kernels
+
+torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
 
 SHAPES = {1: (9,), 2: (6, 5), 3: (5, 4, 3), 4: (4, 3, 4, 2), 5: (3, 2, 3, 2, 4)}
 
