@@ -6,6 +6,7 @@ from itertools import islice
 import numpy as np
 
 from sktf._objective.components import component_norms, far_entry, svd_factors
+from sktf._objective.nonnegative_rows import descend_rows
 
 # Sweeps of alternating least squares that fit each number of components.
 _SWEEPS = 40
@@ -203,16 +204,14 @@ def _ridge(gram, wanted, factor):
 
 
 def _nonnegative_columns(gram, wanted, factor):
-    """The least squares without negative entries: one column after another, the others fixed.
+    """The least squares without negative entries, approached row by row.
 
-    Several passes over the columns cost less than what they start from (N. Gillis and F. Glineur,
+    Several passes over the entries cost less than what they start from (N. Gillis and F. Glineur,
     "Accelerated multiplicative updates and hierarchical ALS algorithms for nonnegative matrix
     factorization", Neural Computation 24, 2012).
     """
     factor = factor.copy()
-    for r in np.tile(np.flatnonzero(np.diag(gram) > 0), _PASSES):
-        left = wanted[:, r] - factor @ gram[:, r]
-        factor[:, r] = np.maximum(factor[:, r] + left / gram[r, r], 0.0)
+    descend_rows(gram[None], wanted, len(gram), _PASSES, factor)
     return factor
 
 

@@ -27,7 +27,7 @@ _SPREAD = 0.3
 class NonNegativeCPFactorization(CPFactorization):
     """R components, each an outer product of one squared vector per mode."""
 
-    theta_is_factors, nonnegative = False, True
+    theta_is_factors, theta_is_roots, nonnegative = False, True, True
 
     def forward(self, theta):
         return [v * v for v in self.unpack(theta)], None
@@ -35,6 +35,9 @@ class NonNegativeCPFactorization(CPFactorization):
     def pullback(self, theta, memory, gradients):
         blocks = self.unpack(theta)
         return pack([2 * v * gradient for v, gradient in zip(blocks, gradients, strict=True)])
+
+    def settled(self, factors):
+        return factors
 
     def embed(self, factors):
         """Entries near zero are lifted a little, for descent to move them."""
@@ -132,7 +135,7 @@ class NonNegativeCPCompletion(GradientDescentCompletion):
     offset: str | None = field(default=None, kw_only=True)
     max_iter: int = field(default=6000, kw_only=True)
 
-    _nonnegative = True
+    _grows, _starts_positive, _nonnegative = True, True, True
     _parameter_constraints = {
         **GradientDescentCompletion._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left"), None],
