@@ -172,7 +172,9 @@ def _missing_component(residual):
 
     Components of the residual that are negative in the first mode have been fitted.
     """
-    gains = _products(residual, residual).sum(axis=0) / component_norms(residual)
+    norms = component_norms(residual)
+    # Of zeros, which a fit without signs may have, there is nothing to gain.
+    gains = _products(residual, residual).sum(axis=0) / np.where(norms > 0, norms, np.inf)
     most = int(np.argmax(np.where(residual[0].max(axis=0) > 0, gains, -np.inf)))
     return [factor[:, [most]] for factor in residual]
 

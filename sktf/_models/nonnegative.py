@@ -37,6 +37,7 @@ class NonNegativeCPFactorization(CPFactorization):
         return pack([2 * v * gradient for v, gradient in zip(blocks, gradients, strict=True)])
 
     def settled(self, factors):
+        # Embedded, the zeros of a polish would be lifted.
         return factors
 
     def embed(self, factors):
@@ -104,8 +105,10 @@ class NonNegativeCPCompletion(GradientDescentCompletion):
     non-negative least squares, column by column [3]_, and ``extend`` finds rows by non-negative
     least squares.
 
-    There is no growth on a sample of the cells: starts race on all of them, and 100,000 cells take
-    a minute, with ``n_init=1`` ten seconds, where `CPCompletion` takes three.
+    Components grow on a sample of the cells, and are polished on all, wherever those of
+    `CPCompletion` do. They start from positive mean, not inside leading subspaces, whose vectors
+    have signs. A polish solves for the rows by non-negative least squares, entry by entry [3]_: what
+    grows on what is left can only add, and what was too large before shrinks there.
 
     References
     ----------
