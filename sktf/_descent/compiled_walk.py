@@ -1,4 +1,4 @@
-"""A descent of CP factors or their roots in compiled steps, for problems that one thread is enough for."""
+"""A descent of CP factors, or their roots, in compiled steps, where one thread is enough."""
 
 import numpy as np
 

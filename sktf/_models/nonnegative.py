@@ -107,8 +107,8 @@ class NonNegativeCPCompletion(GradientDescentCompletion):
 
     Components grow on a sample of the cells, and are polished on all, wherever those of
     `CPCompletion` do. They start from positive mean, not inside leading subspaces, whose vectors
-    have signs. A polish solves for the rows by non-negative least squares, entry by entry [3]_: what
-    grows on what is left can only add, and what was too large before shrinks there.
+    have signs. A polish solves for the rows by non-negative least squares, entry by entry [3]_:
+    what grows on what is left can only add, and what was too large before shrinks there.
 
     References
     ----------
