@@ -200,9 +200,12 @@ def _least_squares(target, factors, n_sweeps, solve):
 
 
 def _ridge(gram, wanted, factor):
+    return np.linalg.solve(_regular(gram), wanted.T).T
+
+
+def _regular(gram):
     # The ridge keeps parallel components from growing against each other, zeros at zero.
-    ridge = (1e-9 * np.trace(gram) + np.finfo(float).tiny) * np.eye(len(gram))
-    return np.linalg.solve(gram + ridge, wanted.T).T
+    return gram + (1e-9 * np.trace(gram) + np.finfo(float).tiny) * np.eye(len(gram))
 
 
 def _nonnegative_columns(gram, wanted, factor):
@@ -213,7 +216,7 @@ def _nonnegative_columns(gram, wanted, factor):
     factorization", Neural Computation 24, 2012).
     """
     factor = factor.copy()
-    descend_rows(gram[None], wanted, len(gram), _PASSES, factor)
+    descend_rows(_regular(gram)[None], wanted, len(gram), _PASSES, factor)
     return factor
 
 

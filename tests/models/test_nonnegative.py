@@ -202,6 +202,14 @@ def test_parts_that_grow_above_an_offset_have_no_signs(offset, least_score):
         assert min(term.min() for term in model.offset_terms_) < 0
 
 
+def test_values_that_are_all_alike_are_one_part():
+    """What a second one is offered is rounding, by which nothing may be divided."""
+    X, *_ = many((30, 25, 20), 18_000)
+    model = NonNegativeCPCompletion(random_state=0).fit(X, np.full(len(X), 3.0))
+    assert model.rank_ == 1
+    np.testing.assert_allclose(model.predict(X), 3.0, rtol=1e-6)
+
+
 @cut_off
 def test_what_has_grown_is_extended_and_gone_on_from():
     """A warm start lifts its zeros a little; ``extend`` learns the rows of a new index."""
