@@ -41,6 +41,7 @@ OWNERS = {
         "_objective/kernels",
         "_objective/lanes",
         "_objective/cpu",
+        "_objective/nonnegative_rows",
         "_objective/row_equations",
     },
 }
