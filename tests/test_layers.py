@@ -42,6 +42,7 @@ OWNERS = {
         "_objective/kernels",
         "_objective/lanes",
         "_objective/cpu",
+        "_objective/nonnegative_rows",
         "_objective/row_equations",
         "_objective/row_sums",
     },

@@ -115,7 +115,7 @@ def floors():
     settings.read(ROOT / "setup.cfg")
     extras = settings["options.extras_require"]
     texts = [settings["options"]["install_requires"]]
-    texts += [extras[name] for name in ("nuclear", "plot", "all", "test")]
+    texts += [extras[name] for name in ("nuclear", "plot", "parquet", "all", "test")]
     return dict(re.findall(r"^([\w-]+)>=([\w.]+)$", "\n".join(texts), flags=re.MULTILINE))
 
 

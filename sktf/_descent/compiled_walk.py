@@ -1,4 +1,4 @@
-"""A descent of CP factors in compiled steps, for problems that one thread is enough for."""
+"""A descent of CP factors, or their roots, in compiled steps, where one thread is enough."""
 
 import numpy as np
 
@@ -25,7 +25,7 @@ def _compiled_problem(objective, step):
 
 
 class CompiledWalk:
-    """What ``Walk`` is, for factors under the step ``Adaptive``.
+    """What ``Walk`` is, for factors or their roots under the step ``Adaptive``.
 
     Nothing is done in Python between two looks of an observer: at a thousand cells, Python would
     take twice as long as the gradient and keep other threads from descending beside this one.
@@ -38,28 +38,32 @@ class CompiledWalk:
         Of the loss ``ClippedSquare``, of the precision of theta.
     n_rows : int
         Rows of all factors.
+    squared : bool
+        Whether the factors are the squares of theta.
     theta : ndarray
-        The factors, one after another.
+        The factors, or their roots, one after another.
     step : Adaptive
         Gives the step sizes.
     tol : float
         A loss below it ends ``go``.
     """
 
-    def __init__(self, cells, delta, n_rows, theta, step, tol):
+    def __init__(self, cells, delta, n_rows, squared, theta, step, tol):
         self._n_components = theta.size // n_rows
-        self._arrays = whole_lines(3, n_rows, self._n_components, theta.dtype)
-        self._stacked, gradients = self._arrays[0], self._arrays[1:]
+        self._arrays = whole_lines(3 + squared, n_rows, self._n_components, theta.dtype)
+        self._stacked, gradients = self._arrays[0], self._arrays[1:3]
+        squares = self._arrays[3] if squared else self._stacked[:0]
         self._stacked[:, : self._n_components] = theta.reshape(n_rows, -1)
-        loss = kernels.cp_pass(*cells, delta, self._stacked, gradients[0])
+        loss = kernels.cp_gradient(cells, delta, self._stacked, squares, gradients[0])
         first = step.init(theta, gradients[0].ravel())
         self._state = np.array([loss, 0.0, 0.0, first.bound, 0.0, 0.0])
         rule = float(step.learning_rate), float(step.growth), NO_MOVE
-        self._arguments = cells, delta, self._stacked, gradients, rule, self._state, float(tol)
+        problem = cells, delta, self._stacked, squares
+        self._arguments = *problem, gradients, rule, self._state, float(tol)
 
     @property
     def theta(self):
-        """A copy of the factors."""
+        """A copy of theta."""
         return self._stacked[:, : self._n_components].flatten()
 
     @property
@@ -80,7 +84,7 @@ class CompiledWalk:
     @property
     def gradient(self):
         """A copy of the gradient there."""
-        return self._arguments[3][0][:, : self._n_components].flatten()
+        return self._arguments[4][0][:, : self._n_components].flatten()
 
     @property
     def eta(self):

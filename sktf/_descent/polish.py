@@ -1,8 +1,9 @@
 """Once components and basin are known: alternating ridge regressions of all rows of all modes.
 
 A row solves its normal equations, the other factors fixed: a Newton step of each block, of which
-a few sweeps do what gradient descent needs hundreds of steps for. Additive terms are columns that
-the other modes read as ones, fitted jointly.
+a few sweeps do what gradient descent needs hundreds of steps for. Rows that may not be negative
+descend in their entries instead. Additive terms are columns that the other modes read as ones,
+fitted jointly.
 """
 
 from itertools import islice
@@ -14,6 +15,7 @@ import numpy as np
 from sktf._descent.pruning import compressions, mean_factors
 from sktf._descent.race import as_good
 from sktf._objective.components import sum_of_products
+from sktf._objective.nonnegative_rows import descend_rows
 from sktf._objective.row_equations import CellsByRow, others_of, solve_rows
 
 # A sweep that changes the held-out error by a smaller share is the last one, of so many at most.
@@ -25,6 +27,8 @@ _FEW = 0.05
 # The multiple of the natural penalty that is tried first: of a strong one, components that have not
 # yet reached their size would die. Sweeps that do for components between which more will grow.
 _WEAK, _ROUGH_SWEEPS = 1 / 3, 8
+# Passes over the entries of a row that may not be negative, at most: fifty leave no less error.
+_PASSES = 10
 # Relative to the trace of a matrix, what keeps it invertible.
 _RIDGE = 1e-9
 # Of more cells those in the order of one mode are held at once: to sort them is less than a sweep.
@@ -35,10 +39,14 @@ _WITHIN_REACH, _GLANCE, _BEYOND = 1.5, 3, 3
 
 
 class Model(NamedTuple):
-    """Factors, and one additive term a mode or none, on the scaled data."""
+    """Factors, and one additive term a mode or none, on the scaled data.
+
+    No entry of the factors of a ``nonnegative`` model is below zero, nor becomes so.
+    """
 
     factors: list
     terms: tuple
+    nonnegative: bool = False
 
     @property
     def n_components(self):
@@ -54,7 +62,7 @@ class Model(NamedTuple):
         """Return the model, or the one with so many components that comes near it."""
         if self.n_components <= n_components:
             return self
-        found = list(islice(compressions(self.factors), n_components))
+        found = list(islice(compressions(self.factors, self.nonnegative), n_components))
         one = [factor[:, :1] for factor in self.factors]  # of zeros there is no compression
         return self._replace(factors=found[-1] if found else one)
 
@@ -64,8 +72,10 @@ class Model(NamedTuple):
         def further(mine, theirs):
             return [new + share * (new - old) for new, old in zip(mine, theirs, strict=True)]
 
-        terms = tuple(further(self.terms, before.terms))
-        return Model(further(self.factors, before.factors), terms)
+        factors = further(self.factors, before.factors)
+        if self.nonnegative:
+            factors = [np.maximum(factor, 0.0) for factor in factors]
+        return self._replace(factors=factors, terms=tuple(further(self.terms, before.terms)))
 
     def at(self, coords):
         """Return the predictions of cells."""
@@ -88,7 +98,8 @@ def mean_of(models):
     """Return the model whose predictions are the mean of those of several."""
     terms = zip(*(model.terms for model in models), strict=True)
     factors = mean_factors([model.factors for model in models])
-    return Model(factors, tuple(np.mean(term, axis=0) for term in terms))
+    terms = tuple(np.mean(term, axis=0) for term in terms)
+    return models[0]._replace(factors=factors, terms=terms)
 
 
 class Penalty(NamedTuple):
@@ -145,9 +156,9 @@ class Polish:
             self._kept[mode] = by_row
         return by_row
 
-    def _solved(self, mode, others, solve):
+    def _solved(self, mode, others, solve, start):
         """Return the rows of a mode as ``solve`` makes them of their normal equations."""
-        return solve_rows(self._by_row(mode), others, solve)
+        return solve_rows(self._by_row(mode), others, solve, [start])
 
     def sweep(self, model, penalty):
         """Return the model after one sweep."""
@@ -155,11 +166,13 @@ class Polish:
         n = model.n_components
         for mode in range(len(factors)):
             others = others_of(factors, terms, mode)
-            weights = [penalty.factors] * n + [*penalty.terms[mode : mode + 1]]
-            solved = self._solved(mode, others, _ridge(np.array(weights)))
+            weights = np.array([penalty.factors] * n + [*penalty.terms[mode : mode + 1]])
+            start = np.column_stack([factors[mode], *terms[mode : mode + 1]])
+            solve = _above_zero(weights, n) if model.nonnegative else _ridge(weights)
+            solved = self._solved(mode, others, solve, start)
             factors[mode] = solved[:, :n]
             terms[mode : mode + 1] = [solved[:, n]] if terms else []
-        return Model(factors, tuple(terms))
+        return model._replace(factors=factors, terms=tuple(terms))
 
     def settle(self, model, penalty, most=_SWEEPS, bound=inf):
         """Return the model where sweeps change little on held-out cells, and its error there.
@@ -216,7 +229,7 @@ class Polish:
         """Return the model with the fewest components that held-out cells find as good as any."""
         tried, since, least = [model], 0, inf
         bound = _WITHIN_REACH * model.error(self._held_out)
-        for factors in compressions(model.factors):
+        for factors in compressions(model.factors, model.nonnegative):
             few = model._replace(factors=factors)
             if few.n_components >= model.n_components or since == _BEYOND:
                 break
@@ -233,14 +246,31 @@ class Polish:
 
 def _ridge(penalty):
     """Return what solves blocks of normal equations; columns after the penalized ones are fixed."""
-    n = len(penalty)
-    diagonal = np.arange(n)
 
-    def solve(grams, moments):
-        right = moments[:, :n] - grams[:, :n, n:].sum(axis=2)
-        matrices = grams[:, :n, :n].astype(np.float64)
-        trace = np.trace(matrices, axis1=1, axis2=2)
-        matrices[:, diagonal, diagonal] += penalty + _RIDGE * trace[:, None] + 1e-30
+    def solve(grams, moments, _):
+        matrices, right = _penalized(grams, moments, penalty)
         return np.linalg.solve(matrices, right[..., None])[..., 0]
 
     return solve
+
+
+def _above_zero(penalty, n_bounded):
+    """Return what ``_ridge`` does where the first entries of a row may not be negative."""
+
+    def solve(grams, moments, rows):
+        rows = rows.copy()
+        descend_rows(*_penalized(grams, moments, penalty), n_bounded, _PASSES, rows)
+        return rows
+
+    return solve
+
+
+def _penalized(grams, moments, penalty):
+    """Return the matrices with a penalty, double and regular, and the right sides."""
+    n = len(penalty)
+    diagonal = np.arange(n)
+    right = (moments[:, :n] - grams[:, :n, n:].sum(axis=2)).astype(np.float64, copy=False)
+    matrices = grams[:, :n, :n].astype(np.float64)
+    trace = np.trace(matrices, axis1=1, axis2=2)
+    matrices[:, diagonal, diagonal] += penalty + _RIDGE * trace[:, None] + 1e-30
+    return matrices, right

@@ -6,6 +6,7 @@ from itertools import islice
 import numpy as np
 
 from sktf._objective.components import component_norms, far_entry, svd_factors
+from sktf._objective.nonnegative_rows import descend_rows
 
 # Sweeps of alternating least squares that fit each number of components.
 _SWEEPS = 40
@@ -171,7 +172,9 @@ def _missing_component(residual):
 
     Components of the residual that are negative in the first mode have been fitted.
     """
-    gains = _products(residual, residual).sum(axis=0) / component_norms(residual)
+    norms = component_norms(residual)
+    # Of zeros, which a fit without signs may have, there is nothing to gain.
+    gains = _products(residual, residual).sum(axis=0) / np.where(norms > 0, norms, np.inf)
     most = int(np.argmax(np.where(residual[0].max(axis=0) > 0, gains, -np.inf)))
     return [factor[:, [most]] for factor in residual]
 
@@ -197,22 +200,23 @@ def _least_squares(target, factors, n_sweeps, solve):
 
 
 def _ridge(gram, wanted, factor):
+    return np.linalg.solve(_regular(gram), wanted.T).T
+
+
+def _regular(gram):
     # The ridge keeps parallel components from growing against each other, zeros at zero.
-    ridge = (1e-9 * np.trace(gram) + np.finfo(float).tiny) * np.eye(len(gram))
-    return np.linalg.solve(gram + ridge, wanted.T).T
+    return gram + (1e-9 * np.trace(gram) + np.finfo(float).tiny) * np.eye(len(gram))
 
 
 def _nonnegative_columns(gram, wanted, factor):
-    """The least squares without negative entries: one column after another, the others fixed.
+    """The least squares without negative entries, approached row by row.
 
-    Several passes over the columns cost less than what they start from (N. Gillis and F. Glineur,
+    Several passes over the entries cost less than what they start from (N. Gillis and F. Glineur,
     "Accelerated multiplicative updates and hierarchical ALS algorithms for nonnegative matrix
     factorization", Neural Computation 24, 2012).
     """
     factor = factor.copy()
-    for r in np.tile(np.flatnonzero(np.diag(gram) > 0), _PASSES):
-        left = wanted[:, r] - factor @ gram[:, r]
-        factor[:, r] = np.maximum(factor[:, r] + left / gram[r, r], 0.0)
+    descend_rows(_regular(gram)[None], wanted, len(gram), _PASSES, factor)
     return factor
 
 

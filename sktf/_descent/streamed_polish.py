@@ -17,14 +17,15 @@ _LANES = 8
 class StreamedPolish(Polish):
     """What ``Polish`` is, for cells that are never held at once (``Stream``)."""
 
-    def _solved(self, mode, others, solve):
+    def _solved(self, mode, others, solve, start):
         n_rows, n_columns = self._cells.shape[mode], others[0].shape[1]
         n_held = max(1, _HELD // (n_columns * (n_columns + _LANES)))
         parts = []
-        for start in range(0, n_rows, n_held):
-            sums = RowSums(range(start, min(start + n_held, n_rows)), others)
+        for first in range(0, n_rows, n_held):
+            rows = range(first, min(first + n_held, n_rows))
+            sums = RowSums(rows, others)
             self._add_all(sums, mode)
-            parts.append(sums.solve(solve))
+            parts.append(sums.solve(solve, start[rows.start : rows.stop]))
         return np.concatenate(parts)
 
     def _add_all(self, sums, mode):

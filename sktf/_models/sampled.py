@@ -128,7 +128,8 @@ class SampledFitting(Fitting):
     def _kinds(self):
         """Return the kinds of start that may be needed, in their order."""
         kinds, n_init = list(WIDTHS), self.estimator.n_init
-        if self.factorization.theta_is_factors and len(self.frame.sizes) > 2:
+        model = self.factorization
+        if (model.theta_is_factors or model.nonnegative) and len(self.frame.sizes) > 2:
             kinds.insert(1, None)
         return kinds if n_init == "auto" else kinds[:n_init]
 
@@ -149,14 +150,16 @@ class SampledFitting(Fitting):
         return [runs[start:stop] for start, stop in pairwise(starts)]
 
     def _start(self, kind, n_components, cells, rng):
-        """Return a factorization and a small theta, in subspaces or of positive mean."""
-        default, order = self.estimator._default_start, len(self.frame.sizes)
-        if kind is None:
-            model = self.factorization.narrowed(n_components)
-            return model, model.start(rng, *default("positive", order))
-        bases = leading_subspaces(cells, kind, rng)
-        start = default("within", order)
-        return self.factorization.grown_within(bases, n_components, rng, start)
+        """Return a factorization and a small theta, in subspaces or of positive mean.
+
+        What grows without signs always has one; leading subspaces do.
+        """
+        model, name = self.factorization, "positive" if kind is None else "within"
+        start = self.estimator._default_start(name, len(self.frame.sizes))
+        if kind is None or model.nonnegative:
+            model = model.narrowed(n_components)
+            return model, model.start(rng, *start)
+        return model.grown_within(leading_subspaces(cells, kind, rng), n_components, rng, start)
 
     def _widest(self):
         return default_components(self.frame.sizes, len(self._cells.values))
@@ -167,7 +170,8 @@ class SampledFitting(Fitting):
         rows = [slice(None) if seen is None else seen for seen in stored]
         scale = offset.scale or 1.0
         terms = tuple(term[at] / scale for term, at in zip(self._joint, rows, strict=False))
-        return Model([np.zeros((size, 0)) for size in self.frame.sizes], terms)
+        factors = [np.zeros((size, 0)) for size in self.frame.sizes]
+        return Model(factors, terms, self.factorization.nonnegative)
 
     def _measure(self, model):
         return self.estimator._measures(self.frame.factors(_at_least_one(model.factors)))

@@ -68,16 +68,18 @@ class FusedObjective(Objective):
 
     @property
     def one_thread_problem(self):
-        """Cells, delta and number of rows for compiled steps; None where there can be none.
+        """Cells, delta, number of rows and whether factors are squares, for compiled steps.
 
-        That is where one thread is enough, and theta is the factors. Of a vector alone, the
-        gradient at the columns of zeros that fill a line is not zero.
+        None where there can be none, for one thread is not enough, or theta is neither the factors
+        nor their roots. Of a vector alone, the gradient at the columns of zeros that fill a line is
+        not zero.
         """
-        simple = self.factorization.theta_is_factors and len(self.factorization.shape) > 1
+        model = self.factorization
+        simple = (model.theta_is_factors or model.theta_is_roots) and len(model.shape) > 1
         if not simple or len(self._blocks) > 1 or numba_config.DISABLE_JIT:
             return None
         delta = self.dtype.type(self.loss_function.delta)
-        return (*self._runs, *self._cells), delta, self._starts[-1]
+        return (*self._runs, *self._cells), delta, self._starts[-1], model.theta_is_roots
 
     @property
     def n_beside(self):

@@ -25,6 +25,8 @@ class Factorization(ABC):
 
     # Whether theta is the factors themselves, one after another.
     theta_is_factors = False
+    # Whether the factors are the squares of the entries of theta, one after another.
+    theta_is_roots = False
     # Whether components share no parameters: axis 1 of every block of theta is the component.
     separable = False
     # Whether no entry of a factor is negative, and those that ``embed`` takes may not be either.

@@ -156,6 +156,25 @@ if config.DISABLE_JIT:  # type: ignore[attr-defined]
     cp_pass, cp_predict = cp_pass_numpy, cp_predict_numpy
 
 
+@compiled(lanes)
+def cp_gradient(cells, delta, F, squares, G):
+    """Add the gradient at F to G, which is zero; return the loss.
+
+    ``cells`` are the first five arguments of ``cp_pass``. Where ``squares`` has rows, it takes the
+    squares of the entries of F, and these are the factors.
+    """
+    if not len(squares):
+        return cp_pass(*cells, delta, F, G)
+    for row in range(F.shape[0]):
+        for r in range(F.shape[1]):
+            squares[row, r] = F[row, r] * F[row, r]
+    loss = cp_pass(*cells, delta, squares, G)
+    for row in range(F.shape[0]):
+        for r in range(F.shape[1]):
+            G[row, r] *= 2 * F[row, r]
+    return loss
+
+
 @compiled(lanes, fastmath=set(SUMS))
 def _squares(F, gradients, per_entry, per_slope):
     """Squared lengths of the gradient, of its change and of F, each in units of its own."""
@@ -192,10 +211,10 @@ def _move(F, gradients, eta):
 
 
 @compiled(lanes)
-def cp_walk(n_steps, cells, delta, F, gradients, rule, state, tol):
+def cp_walk(n_steps, cells, delta, F, squares, gradients, rule, state, tol):
     """Take up to ``n_steps`` steps of ``Adaptive``, as ``Walk.go`` does.
 
-    ``cells`` are the first five arguments of ``cp_pass``. ``gradients[0]`` is the gradient at F,
+    ``cells ... squares`` are those of ``cp_gradient``. ``gradients[0]`` is the gradient at F,
     ``gradients[1]`` the one before; ``rule`` the learning rate, the growth and the share of the
     length of F below which a step changes nothing; ``state`` the loss at F, the time, the last
     step size, the bound of the next, the length of the gradient before and the number of steps.
@@ -210,7 +229,7 @@ def cp_walk(n_steps, cells, delta, F, gradients, rule, state, tol):
         if eta * slope <= no_move * size:
             return True
         _move(F, gradients, F.dtype.type(eta))
-        state[0] = cp_pass(*cells, delta, F, gradients[0])
+        state[0] = cp_gradient(cells, delta, F, squares, gradients[0])
         state[1], state[2], state[3], state[4] = state[1] + eta, eta, growth * eta, slope
         state[5] += 1
         if not tol <= state[0] < inf:

@@ -48,11 +48,12 @@ class RowSums:
         grams = self._grams[first * self._n_columns : stop * self._n_columns]
         row_equations(*part, *cells, self._stacked, grams, self._moments[first:stop])
 
-    def solve(self, solve):
-        """Return the rows, as ``solve`` makes them of matrices and right sides."""
+    def solve(self, solve, start):
+        """Return the rows, as ``solve`` makes them of their equations and of where they start."""
         n_rows, n = len(self._moments), self._n_columns
         matrices = self._grams.reshape(n_rows, n, -1)[:, :, :n]
         per_block = max(1, _SOLVED // n**2)
         starts = range(0, n_rows, per_block)
         blocks = [slice(start, start + per_block) for start in starts]
-        return np.concatenate([solve(matrices[b], self._moments[b, :n]) for b in blocks])
+        solved = [solve(matrices[b], self._moments[b, :n], start[b]) for b in blocks]
+        return np.concatenate(solved)

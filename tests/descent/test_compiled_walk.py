@@ -12,6 +12,7 @@ from sktf._descent.steps import Adaptive, Constant
 from sktf._descent.walk import Walk
 from sktf._models.cp import CPFactorization
 from sktf._models.deep_cp import DeepCPFactorization
+from sktf._models.nonnegative import NonNegativeCPFactorization
 from sktf._objective import cpu
 from sktf._objective.cpu import FusedObjective
 from sktf._objective.losses import LOSSES, ClippedSquare
@@ -20,13 +21,15 @@ SHAPES = {2: (6, 5), 3: (5, 4, 3), 4: (4, 3, 4, 2), 5: (3, 2, 3, 2, 4)}
 STEP = Adaptive()
 
 
-def make(order, loss="squared", dtype="float64", values=None, n_components=5):
+def make(
+    order, loss="squared", dtype="float64", values=None, n_components=5, model=CPFactorization
+):
     """An objective over 50 cells, drawn with repetition, and a start whose entries are O(1)."""
     rng, shape = np.random.default_rng(order), SHAPES[order]
     coords = rng.integers(0, shape, (50, order))
     values = rng.standard_normal(50) if values is None else np.full(50, values)
     observations = Observations(coords, values, rng.uniform(0.5, 2, 50), shape)
-    factorization = CPFactorization(shape, n_components)
+    factorization = model(shape, n_components)
     loss = LOSSES[loss](0.7)
     objective = FusedObjective(factorization, observations, loss, dtype=dtype)
     theta = 0.5 * rng.standard_normal(factorization.n_parameters)
@@ -44,9 +47,13 @@ def both(*arguments, tol=0.0, **options):
 @pytest.mark.parametrize("n_components", [1, 5, 8, 33])
 @pytest.mark.parametrize("loss", ["squared", "huber"])
 @pytest.mark.parametrize("order", sorted(SHAPES))
-def test_compiled_steps_equal_steps_in_python(order, loss, n_components):
-    """Forty steps from the same start, in pieces; rounding grows along the way, hence 1e-9."""
-    compiled, plain = both(order, loss, n_components=n_components)
+@pytest.mark.parametrize("model", [CPFactorization, NonNegativeCPFactorization])
+def test_compiled_steps_equal_steps_in_python(model, order, loss, n_components):
+    """Forty steps from the same start, in pieces; rounding grows along the way, hence 1e-9.
+
+    Factors that are squares are squared, and gradients pulled back, in the steps.
+    """
+    compiled, plain = both(order, loss, n_components=n_components, model=model)
     for n_steps in (1, 2, 0, 37):
         assert compiled.go(n_steps) is None and plain.go(n_steps) is None
         assert compiled.n_iter == plain.n_iter

@@ -79,6 +79,49 @@ def test_sweeps_never_raise_the_objective():
         before = after
 
 
+def without_signs(cells, terms=()):
+    """A non-negative model near nothing in particular, and the penalty of its terms."""
+    start = [np.abs(factor) for factor in gaussian(cells.shape, 3, seed=5)]
+    return Model(start, terms, nonnegative=True), Penalty(0.7, (0.5,) * len(terms))
+
+
+@pytest.mark.parametrize("shape", [(7, 6), (6, 5, 4), (4, 3, 5, 3)])
+def test_a_sweep_without_signs_ends_where_no_row_can_descend(monkeypatch, shape):
+    """Of entries above zero the gradient vanishes, of zeros it is not negative (Kuhn and Tucker).
+
+    The last factor is solved for with all others as they end; half of its entries would be
+    negative. Its additive term may have signs. Passes over a row go on to the end.
+    """
+    monkeypatch.setattr(module, "_PASSES", 100_000)
+    truth = Model(gaussian(shape, 2), tuple(np.linspace(-1, 1, size) for size in shape))
+    cells = observe(shape, truth.at, noise=0.3)
+    start, penalty = without_signs(cells, tuple(np.zeros(size) for size in shape))
+    polish = polish_of(cells)
+    model = polish.sweep(polish.sweep(start, penalty), penalty)
+    last = model.factors[-1]
+    gradient = numerical_gradient(model, cells, penalty, last)
+    assert (last == 0).any() and (last > 0).any() and model.nonnegative
+    assert all((factor >= 0).all() for factor in model.factors)
+    # A row is solved for to 1e-6 of its length, of matrices that are O(100).
+    assert_allclose(gradient[last > 0], 0, atol=1e-2)
+    assert (gradient[last == 0] > -1e-2).all()
+    assert model.terms[-1].min() < 0
+    assert_allclose(numerical_gradient(model, cells, penalty, model.terms[-1]), 0, atol=1e-2)
+
+
+def test_nothing_that_polishes_makes_a_negative_entry():
+    """Longer steps, searches, pruning and means; the truth has signs."""
+    truth = Model(gaussian(SHAPE, 2), ())
+    cells, held_out = observe(SHAPE, truth.at, noise=0.3), observe(SHAPE, truth.at, seed=2)
+    polish = polish_of(cells, held_out)
+    start, _ = without_signs(cells)
+    rough, penalty = polish.rough(start)
+    models = [rough, polish.search(start)[0], polish.prune(rough, penalty), rough.at_most(2)]
+    models += [rough.beyond(start, 3.0), mean_of([rough, start]), rough.beside(start.factors)]
+    for model in models:
+        assert model.nonnegative and min(factor.min() for factor in model.factors) >= 0
+
+
 def test_terms_alone_are_the_ridge_regression_on_indicators():
     """Converged sweeps without components against the closed form of one design matrix."""
     terms = tuple(np.linspace(-1, 1, size) for size in SHAPE)

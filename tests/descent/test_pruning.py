@@ -118,6 +118,16 @@ def test_entries_beyond_two_and_a_half_times_the_data_are_distrusted(peak, expec
     np.testing.assert_allclose(Pruning(model, Device(), 1.0).distrust(factors), expected, rtol=1e-6)
 
 
+def test_components_of_zeros_are_passed_over_without_signs():
+    """In one factor or all of them, as a fit without signs may leave them."""
+    factors = [np.random.default_rng(0).exponential(size=(size, 2)) for size in SHAPE]
+    padded = [np.hstack([np.zeros((len(f), 1)), f, np.ones((len(f), 1))]) for f in factors]
+    padded[1][:, -1] = 0.0
+    for few in compressions(padded, nonnegative=True):
+        assert all(np.isfinite(f).all() and (f >= 0).all() for f in few)
+    assert relative_error(dense(few), dense(factors)) < 0.01
+
+
 def test_distrust_is_a_number_in_any_units():
     """Its square would overflow where the data are tiny."""
     model = CPFactorization(SHAPE, 2)

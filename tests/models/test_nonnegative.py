@@ -6,6 +6,7 @@ from scipy.optimize import lsq_linear
 from sklearn.exceptions import ConvergenceWarning
 
 from sktf import CPCompletion, NonNegativeCPCompletion
+from sktf._models import sampled
 from sktf._models.nonnegative import NonNegativeCPFactorization
 from sktf._models.rows import row_covariance
 from sktf.datasets import dense_from_factors, split_entries
@@ -150,6 +151,78 @@ def test_a_tensor_of_three_parts_is_recovered(seed):
     model = NonNegativeCPCompletion(shape=shape, n_init=4, tol=1e-5, random_state=seed).fit(X, y)
     assert relative_error(model.to_dense(), tensor) < 0.02
     assert least(model) >= 0
+
+
+def many(shape, n_cells, seed=20, noise=0.1):
+    """Noisy cells of three parts, drawn with repetition, and hidden ones without noise."""
+    rng = np.random.default_rng(seed)
+    factors = [rng.random((size, 3)) ** 2 for size in shape]
+    X = np.column_stack([rng.integers(0, size, n_cells + 5000) for size in shape])
+    truth = np.prod([f[c] for f, c in zip(factors, X.T, strict=True)], axis=0).sum(axis=1)
+    y = truth + noise * truth.std() * rng.standard_normal(len(truth))
+    return X[:n_cells], y[:n_cells], X[n_cells:], truth[n_cells:]
+
+
+# Of a tensor, a matrix, and a tensor of which 0.6 % are seen.
+LARGE = [((30, 25, 20), 18_000), ((120, 100), 18_000), ((100, 100, 100), 6000)]
+
+
+@pytest.mark.parametrize("options", [{}, {"dtype": "float32"}, {"refit": False}], ids=str)
+@pytest.mark.parametrize(("shape", "n_cells"), LARGE)
+def test_parts_grow_on_many_cells(shape, n_cells, options):
+    """To twice the error of least squares from the true supports, ``noise sqrt(R sum / m)``."""
+    X, y, X_hidden, truth = many(shape, n_cells)
+    model = NonNegativeCPCompletion(shape=shape, random_state=0, **options).fit(X, y)
+    assert isinstance(model._theta, list)  # what has grown, not what raced
+    assert model.rank_ == 3 and least(model) >= 0
+    error = np.std(model.predict(X_hidden) - truth) / truth.std()
+    assert error < 2 * 0.1 * np.sqrt(3 * sum(shape) / (0.9 * n_cells))
+
+
+def test_a_polish_on_all_cells_has_no_signs(monkeypatch):
+    """After growth on a part of them; of noise of which zeros are the best entries."""
+    monkeypatch.setattr(sampled, "_ENOUGH", 8000)
+    monkeypatch.setattr(sampled, "_PER_ROOT", 0)
+    monkeypatch.setattr(sampled, "_PER_ROW", 10)
+    X, y, X_hidden, truth = many((30, 25, 20), 20_000, noise=1.0)
+    model = NonNegativeCPCompletion(shape=(30, 25, 20), random_state=0).fit(X, y)
+    assert least(model) == 0 and model.to_dense().min() >= 0
+    assert model.score(X_hidden, truth) > 0.97
+
+
+@pytest.mark.parametrize(("offset", "least_score"), [("mean", 0.5), ("additive", 0.95)])
+def test_parts_that_grow_above_an_offset_have_no_signs(offset, least_score):
+    """The terms, fitted jointly, may; nothing describes what lies below the mean."""
+    X, y, X_hidden, truth = many((30, 25, 20), 20_000)
+    how = {"offset": offset, "shape": (30, 25, 20), "random_state": 0}
+    model = NonNegativeCPCompletion(**how).fit(X, y - 5)
+    assert model.rank_ > 0 and least(model) >= 0
+    assert model.score(X_hidden, truth - 5) > least_score
+    if offset == "additive":
+        assert min(term.min() for term in model.offset_terms_) < 0
+
+
+def test_values_that_are_all_alike_are_one_part():
+    """What a second one is offered is rounding, by which nothing may be divided."""
+    X, *_ = many((30, 25, 20), 18_000)
+    model = NonNegativeCPCompletion(random_state=0).fit(X, np.full(len(X), 3.0))
+    assert model.rank_ == 1
+    np.testing.assert_allclose(model.predict(X), 3.0, rtol=1e-6)
+
+
+@cut_off
+def test_what_has_grown_is_extended_and_gone_on_from():
+    """A warm start lifts its zeros a little; ``extend`` learns the rows of a new index."""
+    X, y, *_ = many((30, 25, 20), 18_000)
+    model = NonNegativeCPCompletion(shape=(30, 25, 20), random_state=0).fit(X, y)
+    before = model.predict(X)
+    model.set_params(warm_start=True, max_iter=3).fit(X, y)
+    assert np.std(model.predict(X) - before) < 0.05 * np.std(before)
+    at = X[:, 0] == 3
+    X_new = np.column_stack([np.full(at.sum(), 30), X[at, 1:]])
+    model.extend(X_new, y[at], mode=0)
+    assert least(model) >= 0
+    np.testing.assert_allclose(model.factors_[0][30], model.factors_[0][3], rtol=0.2, atol=0.05)
 
 
 def test_negative_values_are_predicted_as_zero():

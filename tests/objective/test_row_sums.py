@@ -25,7 +25,11 @@ def sums_of(problem, rows, cuts):
     sums = RowSums(rows, others)
     for part in np.split(np.arange(200), cuts):
         sums.add(CellsByRow.of(cells.take(part), 0))
-    return sums.solve(lambda grams, moments: np.dstack([grams, moments[..., None]]))
+
+    def side_by_side(grams, moments, _):
+        return np.dstack([grams, moments[..., None]])
+
+    return sums.solve(side_by_side, np.zeros((9, 5)))
 
 
 @pytest.mark.parametrize("cuts", [[], [1, 7, 150], [100]])
