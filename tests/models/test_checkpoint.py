@@ -489,7 +489,7 @@ def test_writes_are_as_rare_as_promised(path, small_tensor, monkeypatch):
     now, times = [0.0], []
 
     def clock():
-        now[0] += 0.01
+        now[0] += 0.05
         return now[0]
 
     monkeypatch.setattr(journal, "monotonic", clock)
