@@ -42,6 +42,7 @@ OWNERS = {
         "_objective/lanes",
         "_objective/cpu",
         "_objective/row_equations",
+        "_objective/linked_rows",
     },
 }
 # Packages that only a function may import: `import sktf.<module>` does without them.

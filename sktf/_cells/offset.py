@@ -13,6 +13,8 @@ from sktf._cells.unfolding import find_sides, to_cells
 _LEVEL = 10
 # Relative tolerances of additive terms, of up to so many cells and of more.
 _EXACT, _FINE, _MANY = 1e-12, 1e-5, 10**5
+# Newton steps of an offset below a link, no term moving further in one of them, until they do not.
+_NEWTON, _FARTHEST, _STILL = 50, 2.0, 1e-8
 # Values whose squares are held at once.
 _CHUNK = 2**20
 
@@ -66,6 +68,36 @@ def fit_offset(observations, kind, scale, tol=None):
 def largest(values):
     """Return the largest absolute value, without an array of these."""
     return max(values.max(), -values.min())
+
+
+def fit_link_offset(observations, kind, loss, tol=None):
+    """Fit the offset ``kind`` of the linear predictor below the link of a loss.
+
+    The level is the link of the mean of y, also with "auto", since no linear predictor is zero for
+    want of anything. Additive terms minimize the deviance with the ridge of the squared loss, by
+    Newton's method, the level with them.
+    """
+    coords, y, weights, _ = observations
+    tol = tol or _FINE
+    offset = Offset(0.0 if kind is None else loss.level(observations.mean(), len(y)), (), 1.0)
+    if kind != "additive":
+        return offset
+    terms = tuple(np.zeros(size) for size in observations.shape)
+    for _ in range(_NEWTON):
+        offset = offset._replace(terms=terms)
+        eta = offset.at(coords)
+        curvature = np.maximum(loss.curvature(eta), _EXACT)
+        step = -loss.derivative(eta, y) / curvature
+        half = observations._replace(weights=weights * curvature / 2)
+        level = float(np.clip(np.average(step, weights=half.weights), -_FARTHEST, _FARTHEST))
+        found = _additive_terms(half, eta - offset.level + step - level, tol)
+        moves = [new - old for new, old in zip(found, terms, strict=True)]
+        moves = [np.clip(move, -_FARTHEST, _FARTHEST) for move in moves]
+        terms = tuple(old + move for old, move in zip(terms, moves, strict=True))
+        offset = offset._replace(level=offset.level + level)
+        if max(abs(level), *(largest(move) for move in moves)) <= max(tol, _STILL):
+            break
+    return offset._replace(terms=terms)
 
 
 def _mean_square(values, weights, center=0.0):

@@ -7,7 +7,7 @@ the other modes read as ones, fitted jointly.
 
 from itertools import islice
 from math import inf
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,10 +35,15 @@ _WITHIN_REACH, _GLANCE, _BEYOND = 1.5, 3, 3
 
 
 class Model(NamedTuple):
-    """Factors, and one additive term a mode or none, on the scaled data."""
+    """Factors, and one additive term a mode or none, on the scaled data.
+
+    Below the link of a ``loss`` there may be a ``level`` beside them.
+    """
 
     factors: list
     terms: tuple
+    level: float | None = None
+    loss: Any = None
 
     @property
     def n_components(self):
@@ -65,19 +70,21 @@ class Model(NamedTuple):
             return [new + share * (new - old) for new, old in zip(mine, theirs, strict=True)]
 
         terms = tuple(further(self.terms, before.terms))
-        return Model(further(self.factors, before.factors), terms)
+        return self._replace(factors=further(self.factors, before.factors), terms=terms)
 
     def at(self, coords):
         """Return the predictions of cells."""
         total = sum_of_products(self.factors, coords)
         for mode, term in enumerate(self.terms):
             total += term[coords[:, mode]]
-        return total
+        return total + self.level if self.level else total
 
     def squares(self, cells):
-        """Return the squared error of each cell, times its share of the weights."""
-        shares = cells.weights / cells.weights.sum()
-        return shares * (self.at(cells.coords) - cells.values) ** 2
+        """Return the squared error, or deviance, of each cell, times its share of the weights."""
+        shares, predicted = cells.weights / cells.weights.sum(), self.at(cells.coords)
+        if self.loss is not None:
+            return shares * self.loss.at(predicted, cells.values)
+        return shares * (predicted - cells.values) ** 2
 
     def error(self, cells):
         """Return the mean squared error over cells."""
@@ -88,7 +95,9 @@ def mean_of(models):
     """Return the model whose predictions are the mean of those of several."""
     terms = zip(*(model.terms for model in models), strict=True)
     factors = mean_factors([model.factors for model in models])
-    return Model(factors, tuple(np.mean(term, axis=0) for term in terms))
+    terms = tuple(np.mean(term, axis=0) for term in terms)
+    level = None if models[0].level is None else float(np.mean([m.level for m in models]))
+    return models[0]._replace(factors=factors, terms=terms, level=level)
 
 
 class Penalty(NamedTuple):
@@ -152,7 +161,7 @@ class Polish:
         for mode in range(len(factors)):
             others = others_of(factors, terms, mode)
             weights = [penalty.factors] * n + [*penalty.terms[mode : mode + 1]]
-            solved = solve_rows(self._by_row(mode), others, _ridge(np.array(weights)))
+            solved = solve_rows(self._by_row(mode), others, ridge(np.array(weights)))
             factors[mode] = solved[:, :n]
             terms[mode : mode + 1] = [solved[:, n]] if terms else []
         return Model(factors, tuple(terms))
@@ -227,7 +236,7 @@ class Polish:
         return min(suitable, key=lambda few: few.n_components)
 
 
-def _ridge(penalty):
+def ridge(penalty):
     """Return what solves blocks of normal equations; columns after the penalized ones are fixed."""
     n = len(penalty)
     diagonal = np.arange(n)

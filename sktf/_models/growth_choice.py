@@ -4,6 +4,7 @@ from math import prod
 
 from sktf._cells.offset import kurtosis, level_share
 from sktf._models.fitting import Fitting
+from sktf._models.linked import LinkedFitting, LinkedGrowth
 from sktf._models.sampled import SampledFitting
 
 # Components grow where so many cells are trained on, and of fewer, down to ``_FEW``, where these
@@ -20,6 +21,10 @@ _LEVEL = 0.25
 
 def kind_of_fitting(estimator, frame, training, held_out):
     """Return the class of the call of fit that suits the cells."""
+    if frame.loss is not None:
+        grows = len(frame.sizes) > 1 and estimator._grows and len(training.values) >= _FEW
+        grows = grows and asks_for_nothing(estimator, held_out, frame.loss.name)
+        return LinkedGrowth if grows else LinkedFitting
     grows = (
         len(frame.sizes) > 1
         and estimator._grows
@@ -30,11 +35,11 @@ def kind_of_fitting(estimator, frame, training, held_out):
     return SampledFitting if grows else Fitting
 
 
-def asks_for_nothing(estimator, held_out):
+def asks_for_nothing(estimator, held_out, loss="auto"):
     """Whether no parameter asks for one plain descent, and cells are held out."""
     told = (estimator.init_scale, estimator.init_mean, estimator.learning_rate)
     told += (estimator.record_every, estimator.measures, estimator.warm_start or None)
-    names = (estimator.loss, estimator.step) == ("auto", "adaptive") and estimator._is_auto()
+    names = (estimator.loss, estimator.step) == (loss, "adaptive") and estimator._is_auto()
     usual = names and all(parameter is None for parameter in told)
     return usual and estimator._prunes(held_out is not None)
 

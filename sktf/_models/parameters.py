@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sktf._descent.steps import STEPS
 from sktf._docs import documented
 from sktf._models.base import BaseCompletion
+from sktf._objective.links import LINKS
 from sktf._objective.losses import LOSSES
 
 _FLOATS = {np.float32, np.float64}
@@ -177,7 +178,7 @@ class DescentParameters(BaseCompletion):
         "init_scale": [Interval(Real, 0, None, closed="neither"), None],
         "init_mean": [Interval(Real, None, None, closed="neither"), None],
         "n_init": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "loss": [StrOptions({"auto", *LOSSES})],
+        "loss": [StrOptions({"auto", *LOSSES, *LINKS})],
         "huber_delta": [Interval(Real, 0, None, closed="neither")],
         "step": [StrOptions(set(STEPS))],
         "learning_rate": [Interval(Real, 0, None, closed="neither"), None],

@@ -1,6 +1,7 @@
 """Which objective runs on which device."""
 
 from sktf._objective.cpu import FusedObjective
+from sktf._objective.linked import LinkedObjective
 from sktf._objective.torch import TorchObjective
 
 # What users of other packages call a GPU.
@@ -10,7 +11,8 @@ _OTHER_NAMES = ("auto", "gpu")
 def make_objective(factorization, observations, loss, *, device, dtype):
     """Return ``theta -> (loss, gradient)``: weighted mean loss over the observations."""
     device = str(device)
-    kind = FusedObjective if device == "cpu" else TorchObjective
+    on_cpu = LinkedObjective if loss.linked else FusedObjective
+    kind = on_cpu if device == "cpu" else TorchObjective
     return kind(factorization, observations, loss, device=device, dtype=dtype)
 
 

@@ -34,8 +34,8 @@ class TorchObjective(Objective):
         product = embedding(self._rows[:, 0], stacked)
         for column in self._rows.T[1:]:
             product = product * embedding(column, stacked)
-        residual = product.sum(dim=1) - self._values
-        return (self._weights * self.loss_function.value(residual)).sum()
+        losses = self.loss_function.at(product.sum(dim=1), self._values)
+        return (self._weights * losses).sum()
 
     def __call__(self, theta):
         """Return the loss and its gradient at theta."""
