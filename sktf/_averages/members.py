@@ -7,6 +7,7 @@ from sktf._averages.jobs import one_by_one
 from sktf._averages.predictive import Predictive
 from sktf._cells.record import holding_back
 from sktf._models.base import BaseCompletion
+from sktf._objective.links import link_of
 
 # Members whose share of unexplained variance on held-out cells exceeds that of the median member
 # by this factor are left out of the mean.
@@ -30,7 +31,9 @@ def _fit(number, member, data):
 def variance_within(member, X):
     """Return the variance of each cell that a member knows of."""
     if isinstance(member, BaseCompletion):
-        return member._variance_of_rows(X)
+        variance, loss = member._variance_of_rows(X), link_of(member)
+        # By the slope of the mean, which is the variance of a value.
+        return variance if loss is None else variance * loss.variance(member.predict(X)) ** 2
     if isinstance(member, Predictive):
         return member.predict(X, return_std="mean")[1] ** 2
     return np.zeros(len(X))

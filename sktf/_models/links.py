@@ -2,24 +2,20 @@
 
 import numpy as np
 
-from sktf._objective.links import LINKS, share_of_deviance
+from sktf._models.sklearn_types import RegressorMixin
+from sktf._objective.links import LINKS, link_of, share_of_deviance
 
 
-class Linked:
-    """The loss with a link of an estimator that has the parameter ``loss``."""
+class ScoresDeviance(RegressorMixin):
+    """An estimator that is scored by the deviance of its loss, if this has a link."""
 
-    def _check_values(self, values, source="y"):
-        """Raise where values are none of the loss."""
-        if self.loss in LINKS:
-            LINKS[self.loss].check(values, source)
-
-    def score(self, X, y, sample_weight=None):
+    def score(self, X, y, sample_weight=None) -> float:
         """Return R^2 of the predictions, or of a loss with a link the share of deviance explained.
 
         Parameters
         ----------
         X : array-like of shape (n_cells, n_modes)
-            Cells.
+            Cells, as ``predict`` reads them.
         y : array-like of shape (n_cells,)
             Their values.
         sample_weight : array-like of shape (n_cells,), default=None
@@ -28,13 +24,26 @@ class Linked:
         Returns
         -------
         score : float
-            ``1 - sum_e w_e d(y_e, T_e) / sum_e w_e d(y_e, mean of y)``, at most 1, d the squared
-            error, or the unit deviance of the loss: D^2.
+            ``1 - sum_e w_e d(y_e, T_e) / sum_e w_e d(y_e, mean of y)``, with squared errors d, or
+            unit deviances of counts or of yes and no (D^2): 1 at best, 0 for the mean.
+
+        Raises
+        ------
+        ValueError
+            When a value is none that the loss allows, or for what ``predict`` raises.
         """
-        name = vars(self).get("_link")
-        if name is None:
+        loss = link_of(self)
+        if loss is None:
             return super().score(X, y, sample_weight)
-        predicted = self.predict(X)
-        y = np.asarray(y, dtype=np.float64)
-        LINKS[name].check(y)
-        return share_of_deviance(LINKS[name], y, predicted, sample_weight)
+        predicted, y = self.predict(X), np.asarray(y, dtype=np.float64)
+        loss.check(y)
+        return share_of_deviance(loss, y, predicted, sample_weight)
+
+
+class Linked(ScoresDeviance):
+    """An estimator whose parameter ``loss`` may name one with a link."""
+
+    def _check_values(self, values, source="y"):
+        """Raise where values are none of the loss."""
+        if self.loss in LINKS:
+            LINKS[self.loss].check(values, source)
