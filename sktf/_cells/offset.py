@@ -86,7 +86,8 @@ def fit_link_offset(observations, kind, loss, tol=None):
     for _ in range(_NEWTON):
         offset = offset._replace(terms=terms)
         eta = offset.at(coords)
-        curvature = np.maximum(loss.curvature(eta), _EXACT)
+        curvature = loss.curvature(eta)
+        curvature = np.maximum(curvature, _EXACT * max(curvature.max(), 1e-300))
         step = -loss.derivative(eta, y) / curvature
         half = observations._replace(weights=weights * curvature / 2)
         level = float(np.clip(np.average(step, weights=half.weights), -_FARTHEST, _FARTHEST))

@@ -15,8 +15,9 @@ from sktf._objective.row_equations import CellsByRow, others_of, solve_rows
 # Standard deviations above its mean from which on a value pulls components that grow no more: as
 # with the Huber loss, single large ones would capture the descent.
 _FAR = 10
-# The level moves no further in one step, and of less curvature not at all.
-_FARTHEST, _FLAT = 2.0, 1e-9
+# The level moves no further in one step. What has a smaller share of the mean curvature is flat:
+# the Newton step of a cell would lose all digits.
+_FARTHEST, _FLAT, _LEAST = 2.0, 1e-9, 1e-200
 
 
 class LinkedRun(GrowingRun):
@@ -59,9 +60,10 @@ class LinkedPolish(Polish):
     def _leveled(self, model, eta):
         """Return the model after a Newton step of the level."""
         y, weights = self._cells.values[:, 0], self._cells.weights
-        slope = weights @ model.loss.derivative(eta, y)
-        curvature = weights @ model.loss.curvature(eta)
-        move = np.clip(-slope / max(curvature, _FLAT), -_FARTHEST, _FARTHEST)
+        wanted = model.loss.inside(np.average(y, weights=weights), len(y))
+        slope = np.average(model.loss.mean(eta), weights=weights) - wanted
+        curvature = np.average(model.loss.curvature(eta), weights=weights) / 2
+        move = np.clip(-slope / max(curvature, _FLAT * wanted), -_FARTHEST, _FARTHEST)
         return model._replace(level=model.level + float(move))
 
     def _step(self, model, at, mode, penalty):
@@ -75,7 +77,8 @@ class LinkedPolish(Polish):
             model.loss.number,
         )
         working, curvatures = np.empty((2, self._n_cells))
-        cells = number, numbers, *at, values, model.level or 0.0, weights
+        flat = max(_FLAT * float(np.mean(model.loss.variance(at[1]))), _LEAST)
+        cells = number, numbers, *at, values, model.level or 0.0, weights, flat
         working_cells(*cells, working, curvatures)
         rows = np.column_stack([factors[mode], *terms[mode : mode + 1]])
         solved = solve_rows(CellsByRow(edges, read, working, curvatures), others, ridge(penalties))

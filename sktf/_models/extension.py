@@ -101,7 +101,8 @@ def _likeliest(loss, design, left, error):
 
     for _ in range(_STEPS):
         eta = added + design @ z
-        half = np.maximum(loss.curvature(eta), _FLAT) / 2
+        half = loss.curvature(eta) / 2
+        half = np.maximum(half, _FLAT * max(half.max(), 1e-300))
         working, root = design @ z - loss.derivative(eta, y) / (2 * half), np.sqrt(half)
         step = _ridge(root[:, None] * design, root * working, 1.0) - z
         with np.errstate(over="ignore"):

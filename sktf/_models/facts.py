@@ -81,10 +81,8 @@ def rows_of_held_out(model):
     record, score = record_of(model), getattr(model, "validation_score_", None)
     losses = getattr(model, "validation_scores_", None)
     error = None if losses is None else model.scale_ * float(np.sqrt(losses["loss"].min()))
-    named = {
-        "held-out R^2" if link_of(model) is None else "held-out D^2": score,
-        "standard error": record.get("score_error"),
-    }
+    share = "held-out R^2" if link_of(model) is None else "held-out D^2"
+    named = {share: score, "standard error": record.get("score_error")}
     named |= {"held-out RMSE": error, "held-out cells": record.get("n_held_out")}
     return known(**named)
 

@@ -18,6 +18,15 @@ _ENOUGH, _PER_ROW = 40_000, 100
 class LinkedFitting(Fitting):
     """What ``Fitting`` is, of a loss with a link: starts race on its deviance."""
 
+    def _new_problem(self, training):
+        problem, loss = super()._new_problem(training), self.estimator._losses()[-1]
+        y, weights = self.training.values, self.training.weights
+        level = np.full(len(y), loss.level(self.training.mean(), len(y)))
+        # The unit of deviances is that of counts, or rates: what is small is so beside the mean's.
+        around = float(np.average(loss.value(level, y), weights=weights))
+        # Of values that are all alike nothing is left beside the level.
+        return problem._replace(tol=problem.tol * around if y.min() < y.max() else np.inf)
+
     def _loss(self):
         return self.problem.losses[-1]
 

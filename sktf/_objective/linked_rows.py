@@ -12,8 +12,6 @@ from numba import njit
 from sktf._compile import compiled
 from sktf._objective.lanes import SUMS
 
-# Least curvature of a cell: below, its Newton step would lose all digits.
-_FLAT = 1e-9
 # A row goes the whole step, or so many times a part of what it has tried before, or not at all. At
 # its end the slope along it is at most this share of the one at its start, turned about.
 _PART, _TRIES, _STEEP = 0.25, 4, 0.5
@@ -31,12 +29,12 @@ def mean_of(number, eta):
 
 
 @compiled()
-def working_cells(number, numbers, eta, means, values, level, weights, working, curvatures):
+def working_cells(number, numbers, eta, means, values, level, weights, flat, working, curvatures):
     """Write the working values of cells, less what is added to them, and their weights.
 
     With slope g and curvature h of the deviance at eta, near which it is ``h / 2`` times the square
-    about ``eta - g / h``. Cells come in the order of ``numbers``, and ``weights`` with them, of
-    which one may stand for all.
+    about ``eta - g / h``; ``flat`` is the least ``h / 2``. Cells come in the order of ``numbers``,
+    and ``weights`` with them, of which one may stand for all.
     """
     weight = weights[0]
     for e in range(len(numbers)):
@@ -44,7 +42,7 @@ def working_cells(number, numbers, eta, means, values, level, weights, working, 
         if len(weights) > 1:
             weight = weights[e]
         mean = means[at]
-        curvature = max(mean if number == 0 else mean * (1 - mean), _FLAT)
+        curvature = max(mean if number == 0 else mean * (1 - mean), flat)
         working[e] = eta[at] + (values[at, 0] - mean) / curvature - values[at, 1] - level
         curvatures[e] = weight * curvature
 

@@ -11,8 +11,10 @@ Cells of such a loss have two columns of values: y, and what the offset adds to 
 import numpy as np
 from scipy.special import expit, logit
 
-# Values below it add nothing to a deviance.
-_NOTHING = 1e-30
+# Values below it add nothing to a deviance, and beyond the largest all digits of one are lost.
+_NOTHING, _LARGEST = 1e-30, 1e15
+# Mean deviances that are rounding.
+_ALIKE = 1e-14
 
 
 def _apply(name, array):
@@ -63,13 +65,18 @@ class Link:
         return np.inf
 
     def level(self, mean, n_cells):
-        """Return eta of a mean of so many cells, finite also where all are alike."""
-        least = 0.5 / n_cells
-        return float(self.link(np.clip(mean, least, self.most - least)))
+        """Return eta of a mean of so many cells, finite also where it is on the boundary."""
+        return float(self.link(self.inside(mean, n_cells)))
+
+    def inside(self, mean, n_cells):
+        """Return a mean, or where that is on the boundary one that is off it by half a value."""
+        if 0 < mean < self.most:
+            return mean
+        return 0.5 / n_cells if mean <= 0 else self.most - 0.5 / n_cells
 
     def check(self, y, source="y"):
         """Raise where a value is none of this loss."""
-        bad = (y < 0) | (y > self.most)
+        bad = (y < 0) | (y > min(self.most, _LARGEST))
         if bad.any():
             row = int(np.argmax(bad))
             raise ValueError(
@@ -82,8 +89,8 @@ class Poisson(Link):
 
     name = "poisson"
     remedy = (
-        "counts, or rates with exposures as sample_weight, are not negative. For values of both "
-        'signs take loss="squared".'
+        "counts, or rates with exposures as sample_weight, go from 0 to 1e15. For other values "
+        'take loss="squared".'
     )
 
     def cumulant(self, eta):
@@ -155,4 +162,4 @@ def share_of_deviance(loss, y, mean, sample_weight=None):
     weights = np.broadcast_to(1.0, len(y)) if sample_weight is None else sample_weight
     around = np.full(len(y), np.average(y, weights=weights))
     left, total = (weights @ loss.deviance(y, at) for at in (mean, around))
-    return float(1 - left / total) if total > 0 else float(left <= 0)
+    return float(1 - left / total) if total > _ALIKE * weights.sum() else float(left <= total)
