@@ -82,7 +82,10 @@ def fit_link_offset(observations, kind, loss, tol=None):
     offset = Offset(0.0 if kind is None else loss.level(observations.mean(), len(y)), (), 1.0)
     if kind != "additive":
         return offset
+    wanted = loss.inside(observations.mean(), len(y))
     terms = tuple(np.zeros(size) for size in observations.shape)
+    if y.min() == y.max():
+        return offset._replace(terms=terms)
     for _ in range(_NEWTON):
         offset = offset._replace(terms=terms)
         eta = offset.at(coords)
@@ -90,7 +93,9 @@ def fit_link_offset(observations, kind, loss, tol=None):
         curvature = np.maximum(curvature, _EXACT * max(curvature.max(), 1e-300))
         step = -loss.derivative(eta, y) / curvature
         half = observations._replace(weights=weights * curvature / 2)
-        level = float(np.clip(np.average(step, weights=half.weights), -_FARTHEST, _FARTHEST))
+        short = wanted - np.average(loss.mean(eta), weights=weights)
+        level = short / np.average(curvature / 2, weights=weights)
+        level = float(np.clip(level, -_FARTHEST, _FARTHEST))
         found = _additive_terms(half, eta - offset.level + step - level, tol)
         moves = [new - old for new, old in zip(found, terms, strict=True)]
         moves = [np.clip(move, -_FARTHEST, _FARTHEST) for move in moves]
