@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.utils import column_or_1d, get_tags
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from sktf._docs import documented
 from sktf._models.base import BaseCompletion
@@ -129,7 +129,8 @@ class CompletionClassifier(ClassifierMixin, MetaEstimatorMixin, VersionedPickle,
             for what it raises.
         """
         y = _labels(y, "y")
-        classes = np.unique(y if sample_weight is None else y[np.asarray(sample_weight) > 0])
+        present = _check_sample_weight(sample_weight, y) > 0
+        classes = np.unique(y[present] if present.any() else y)
         if len(classes) != 2:
             raise ValueError(
                 "Only binary classification is supported: y has to have two classes, yes and no, "

@@ -32,8 +32,7 @@ def variance_within(member, X):
     """Return the variance of each cell that a member knows of."""
     if isinstance(member, BaseCompletion):
         variance, loss = member._variance_of_rows(X), link_of(member)
-        # By the slope of the mean, which is the variance of a value.
-        return variance if loss is None else variance * loss.variance(member.predict(X)) ** 2
+        return variance if loss is None else variance * loss.slope(member.predict(X)) ** 2
     if isinstance(member, Predictive):
         return member.predict(X, return_std="mean")[1] ** 2
     return np.zeros(len(X))

@@ -79,10 +79,13 @@ def fit_link_offset(observations, kind, loss, tol=None):
     """
     coords, y, weights, _ = observations
     tol = tol or _FINE
-    offset = Offset(0.0 if kind is None else loss.level(observations.mean(), len(y)), (), 1.0)
+    mean = observations.mean()
+    if loss.scaled:
+        return Offset(0.0, (), mean or 1.0)
+    offset = Offset(0.0 if kind is None else loss.level(mean, len(y)), (), 1.0)
     if kind != "additive":
         return offset
-    wanted = loss.inside(observations.mean(), len(y))
+    wanted = loss.inside(mean, len(y))
     terms = tuple(np.zeros(size) for size in observations.shape)
     if y.min() == y.max():
         return offset._replace(terms=terms)

@@ -61,6 +61,8 @@ def solve_rows(rows, counts, frame, mode, coords, values, which, error, nonnegat
         design = np.column_stack([design, np.full(len(design), spread)])
     solve = partial(_nonnegative_ridge, mean, root) if nonnegative else _ridge
     if frame.loss is not None:
+        if nonnegative:
+            raise ValueError(f'loss="{frame.loss}": parts learn no rows; fit again with them.')
         solve = partial(_likeliest, frame.loss)
     z = np.array([solve(design[at], left[at], error) for at in _parts(which)])
     n_directions = root.shape[1]

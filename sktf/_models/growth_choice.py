@@ -23,6 +23,7 @@ def kind_of_fitting(estimator, frame, training, held_out):
     """Return the class of the call of fit that suits the cells."""
     if frame.loss is not None:
         grows = len(frame.sizes) > 1 and estimator._grows and len(training.values) >= _FEW
+        grows = grows and not estimator._nonnegative  # whose rows are no Newton steps
         grows = grows and asks_for_nothing(estimator, held_out, frame.loss.name)
         return LinkedGrowth if grows else LinkedFitting
     grows = (

@@ -43,12 +43,9 @@ class LinkedFitting(Fitting):
         return judge_linked(self.held_out, *told, self._loss(), doubts=doubts)
 
     def error(self, run):
-        """Return how far the linear predictor of a cell is off: one over the root of what it tells.
-
-        That is its information, the variance of y at the mean.
-        """
-        variance = self._loss().variance(self.training.mean())
-        return float(1 / np.sqrt(max(variance, 1e-12)))
+        """Return how far a value leaves the linear predictor of its cell off, at the mean."""
+        loss, mean = self._loss(), self.training.mean()
+        return float(np.sqrt(loss.variance(mean)) / max(loss.slope(mean), 1e-12))
 
 
 class LinkedGrowth(LinkedFitting, SampledFitting):

@@ -44,6 +44,13 @@ class Linked(ScoresDeviance):
     """An estimator whose parameter ``loss`` may name one with a link."""
 
     def _check_values(self, values, source="y"):
-        """Raise where values are none of the loss."""
-        if self.loss in LINKS:
-            LINKS[self.loss].check(values, source)
+        """Raise where values are none of the loss, or the model has no means of it."""
+        loss = LINKS.get(self.loss)
+        if loss is None:
+            return
+        if loss.needs_parts and (not self._nonnegative or self.offset is not None):
+            raise ValueError(
+                f'loss="{self.loss}": means are sums of parts that are not negative; take '
+                'NonNegativeCPCompletion with offset=None, or loss="poisson".'
+            )
+        loss.check(values, source)

@@ -72,7 +72,8 @@ def judge_linked(held_out, offset, components, mean, loss, *, doubts):
     """Return the verdict on a loss with a link: deviances take the place of squared errors.
 
     Linear predictors are an offset and components; ``mean`` is that of y. Where these are not
-    believed, the share of them is kept that is less than one by tenths and leaves least.
+    believed, the share of them is kept, of tenths below 1, that leaves least, if that is less than
+    none leaves by a standard error.
     """
     y, weights = held_out.values, held_out.weights / held_out.weights.sum()
     of_cells = sums_of_cells(held_out)
@@ -91,6 +92,8 @@ def judge_linked(held_out, offset, components, mean, loss, *, doubts):
     if not learned:
         tried = [(deviances(offset + its * components), its) for its in np.linspace(0, 0.9, 10)]
         kept, share = min(tried, key=lambda pair: pair[0].sum())
+        gain = tried[0][0] - kept
+        kept, share = (kept, share) if gain.sum() > np.linalg.norm(gain) else tried[0]
     score = float(1 - kept.sum() / spread) if has_spread else None
     score_error = _error_of_ratio(kept, around) if has_spread else None
     errors = (float(np.sqrt(max(total, 0.0))) for total in (kept.sum(), of_mean.sum()))

@@ -13,6 +13,8 @@ from scipy.special import expit, logit
 
 # Values below it add nothing to a deviance, and beyond the largest all digits of one are lost.
 _NOTHING, _LARGEST = 1e-30, 1e15
+# Least mean of a sum of parts, beside a unit of 1.
+_LEAST = 1e-10
 # Mean deviances that are rounding.
 _ALIKE = 1e-14
 
@@ -32,6 +34,8 @@ class Link:
     """What the losses share: ``name`` for users, ``number`` for compiled code, ``most`` of a y."""
 
     linked, name, number, remedy, most = True, "", 0, "", np.inf
+    # Whether a unit is divided out, and whether components may not be negative.
+    scaled, needs_parts = False, False
 
     def __str__(self):
         return self.name
@@ -51,6 +55,10 @@ class Link:
     def derivative(self, eta, y):
         """Return the derivative of each deviance by eta (NumPy)."""
         return 2 * (self.mean(eta) - y)
+
+    def slope(self, mean):
+        """Return the derivative of the mean by eta."""
+        return self.variance(mean)
 
     def curvature(self, eta):
         """Return the second derivative (NumPy)."""
@@ -129,7 +137,8 @@ class Logistic(Link):
     )
 
     def cumulant(self, eta):
-        return eta.clip(min=0) + _apply("log1p", _apply("exp", -_apply("abs", eta)))
+        size = _apply("abs", eta)
+        return (eta + size) / 2 + _apply("log1p", _apply("exp", -size))
 
     def mean(self, eta):
         return expit(eta)
@@ -149,7 +158,40 @@ class Logistic(Link):
         return logit((y + 0.1) / 1.2)
 
 
-LINKS = {link.name: link() for link in (Poisson, Logistic)}
+class PoissonSum(Link):
+    """Counts whose mean is eta itself, a sum of parts that are not negative."""
+
+    name, scaled, needs_parts = "poisson_sum", True, True
+    remedy = Poisson.remedy
+
+    def cost(self, eta, y):
+        mean = eta + _LEAST
+        return 2 * (mean - y * _apply("log", mean))
+
+    def least(self, y):
+        return 2 * (y - _entropy(y))
+
+    def derivative(self, eta, y):
+        return 2 * (1 - y / (eta + _LEAST))
+
+    def mean(self, eta):
+        return eta
+
+    def variance(self, mean):
+        return mean
+
+    def slope(self, mean):
+        return 1.0
+
+    def link(self, mean):
+        return mean
+
+    def rough(self, y):
+        """Return eta near which a value lies."""
+        return y
+
+
+LINKS = {link.name: link() for link in (Poisson, PoissonSum, Logistic)}
 
 
 def link_of(model):
