@@ -97,7 +97,7 @@ def pyttb_fit(kind, shape, X, y, rank, seed):
         predict = peers.Components([first * model.weights, *others])
         found.append((deviance(kind, y, mean_of(predict(X))), start, predict))
     predict = min(found)[2]
-    return lambda X: mean_of(predict(X)), rank
+    return lambda X: mean_of(predict(X)), None
 
 
 def one_hot_fit(kind, shape, X, y, rank, seed):

@@ -1,6 +1,6 @@
 """Which fits race from random starts, and of which components grow a few at a time."""
 
-from math import prod
+from math import inf, prod
 
 from sktf._cells.offset import kurtosis, level_share
 from sktf._models.fitting import Fitting
@@ -22,7 +22,9 @@ _LEVEL = 0.25
 def kind_of_fitting(estimator, frame, training, held_out):
     """Return the class of the call of fit that suits the cells."""
     if frame.loss is not None:
-        grows = len(frame.sizes) > 1 and estimator._grows and len(training.values) >= _FEW
+        # Of few answers in a matrix random starts find what stands out in no subspace.
+        few = _MANY if len(frame.sizes) == 2 and frame.loss.most < inf else _FEW
+        grows = len(frame.sizes) > 1 and estimator._grows and len(training.values) >= few
         grows = grows and not estimator._nonnegative  # whose rows are no Newton steps
         grows = grows and asks_for_nothing(estimator, held_out, frame.loss.name)
         return LinkedGrowth if grows else LinkedFitting

@@ -5,12 +5,16 @@ import numpy as np
 from sktf._cells.unfolding import to_cells
 from sktf._descent.growth import agree
 from sktf._descent.linked_polish import LinkedPolish, LinkedRun
+from sktf._descent.steps import Adaptive
 from sktf._models.fitting import Fitting
 from sktf._models.rows import with_mean_row
 from sktf._models.sampled import SampledFitting
 from sktf._models.verdict import judge_linked
 from sktf._objective.components import sum_of_products
 
+# How many times as long as the last one a step may be: where means near no or yes the deviance is
+# flat, and a step that grows faster leaps over all that cells tell.
+_LENGTHENING = 1.05
 # Cells of a sample, also for each row, beside which one start will do.
 _ENOUGH, _PER_ROW = 40_000, 100
 
@@ -52,6 +56,10 @@ class LinkedGrowth(LinkedFitting, SampledFitting):
     """What ``SampledFitting`` is below a link; the level is fitted with the components."""
 
     _run_kind, _polish_kind = LinkedRun, LinkedPolish
+
+    def _new_problem(self, training):
+        step = Adaptive(growth=_LENGTHENING)
+        return super()._new_problem(training)._replace(step=step)
 
     def _without(self, frame, terms):
         return frame._replace(offset=frame.offset._replace(level=0.0, terms=terms))

@@ -67,8 +67,9 @@ class DescentParameters(BaseCompletion):
         these descents ends after 200 at most.
     tol : float, default=1e-6
         The descent has converged when the training loss on the scaled data (with
-        ``scale=False``: in units of y squared) is below ``tol``, or when a step no longer changes
-        the parameters. A flat stretch is not convergence.
+        ``scale=False``: in units of y squared; of counts or yes and no beside the deviance of
+        their mean) is below ``tol``, or when a step no longer changes the parameters. A flat
+        stretch is not convergence.
     early_stopping : bool or "auto", default="auto"
         Whether ``fit`` holds cells out and stops on them. "auto": from 100 distinct observed
         cells on. With False a weight w equals w repeated rows.
@@ -94,10 +95,15 @@ class DescentParameters(BaseCompletion):
         "cpu" runs compiled kernels; any other name is a PyTorch device, such as "cuda".
     dtype : {"float64", "float32"} or NumPy dtype, default="float64"
         Precision of the descent.
-    loss : {"auto", "squared", "huber"}, default="auto"
+    loss : {"auto", "squared", "huber", "poisson", "poisson_sum", "logistic"}, default="auto"
         Mean loss over the observed cells. "squared": ``r^2``; "huber": ``r^2`` up to
         ``huber_delta``, its tangent beyond. "auto": first Huber, whose bounded pull keeps single
-        large cells from capturing the descent, then squared from where that ended.
+        large cells from capturing the descent, then squared from where that ended. For every user,
+        the deviance of counts, or of rates with exposures as ``sample_weight``, of mean
+        ``exp(eta)`` ("poisson"); of counts of mean ``eta`` ("poisson_sum", of
+        ``NonNegativeCPCompletion`` alone); of 0 and 1, or shares with their number as
+        ``sample_weight``, of mean ``1 / (1 + exp(-eta))`` ("logistic"). Components and offset add
+        up to ``eta``, ``predict`` is the mean and ``scale_`` 1 ("poisson_sum": the mean of y).
     huber_delta : float, default=0.3
         Where the Huber loss turns linear, on the scaled data.
     step : {"adaptive", "grouprmsprop", "constant"}, default="adaptive"
@@ -125,7 +131,7 @@ class DescentParameters(BaseCompletion):
         Training loss at the end, on the scaled data; where components grow, by 40,000
         of the cells at most.
     validation_score_ : float or None
-        R^2 of y on the held-out cells, before the last fit on all of them; None without. It
+        R^2, or D^2, of y on the held-out cells, before the last fit on all of them; None without. It
         flatters, since the same cells chose start, components and end.
     loss_curve_ : ndarray
         Training loss at each record.
