@@ -28,7 +28,7 @@ seen = rng.random(shape) < 1 / 3
 X, X_hidden = np.argwhere(seen), np.argwhere(~seen)
 
 # %%
-# ``CompletionClassifier`` is a classifier of scikit-learn: labels of any two kinds, probabilities in
+# ``CompletionClassifier`` is a classifier of scikit-learn: any two labels, and probabilities in
 # the order of ``classes_``. A logistic regression on one column for each person, item and session
 # knows who is good and what is easy, but not who learns what.
 
@@ -41,9 +41,7 @@ for name, its in {
     "the truth": np.column_stack([chance[~seen], 1 - chance[~seen]]),
 }.items():
     print(f"{name}: log loss of hidden answers {log_loss(answers[~seen], its):.3f}")
-print(
-    "components:", model.estimator_.rank_, "beside", len(model.estimator_.offset_terms_), "effects"
-)
+print("components:", model.estimator_.rank_)
 
 # %%
 # The chance of a right answer to the first twenty items, for the ten persons who learn most and the

@@ -131,8 +131,8 @@ class DescentParameters(BaseCompletion):
         Training loss at the end, on the scaled data; where components grow, by 40,000
         of the cells at most.
     validation_score_ : float or None
-        R^2, or D^2, of y on the held-out cells, before the last fit on all of them; None without. It
-        flatters, since the same cells chose start, components and end.
+        R^2, or D^2, of y on the held-out cells, before the last fit on all of them; None without.
+        It flatters, since the same cells chose start, components and end.
     loss_curve_ : ndarray
         Training loss at each record.
     trace_ : dict of ndarray
