@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 from scipy.special import logit
 from sklearn.base import clone
-from sklearn.utils import column_or_1d, get_tags
+from sklearn.utils import assert_all_finite, column_or_1d, get_tags
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
@@ -210,5 +210,6 @@ def _labels(y, name):
             f"CompletionClassifier requires y to be passed, but the target {name} is None."
         )
     y = column_or_1d(y, warn=True)
+    assert_all_finite(y, input_name=name)
     check_classification_targets(y)
     return y

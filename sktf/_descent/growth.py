@@ -110,8 +110,6 @@ class GrowingRun(Run):
         Whether held-out cells want more components than the user allows.
     """
 
-    _enough_left = _LEFT
-
     def __init__(self, growth, kind, seed, measure):
         super().__init__(kind, None, Recorder(measure, None))
         self._growth, self._rng = growth, np.random.RandomState(seed)
@@ -242,7 +240,7 @@ class GrowingRun(Run):
         if kind is not None:
             problem = problem._replace(losses=problem.losses[:1])
         run = Run(0, problem.training.from_numpy(theta), Recorder(lambda _: {}, None, CHECK_EVERY))
-        _descend(problem, run, _PLATEAU if first else 0.0, self._enough_left if first else 0.0)
+        _descend(problem, run, _PLATEAU if first else 0.0, _LEFT if first else 0.0)
         self._take(self.theta, run.recorder.iteration, run.recorder.time)
         if run.stopped or (run.status == "max_iter" and problem.max_iter == shared.max_iter):
             self.status = run.status

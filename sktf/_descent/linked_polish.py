@@ -23,8 +23,6 @@ _FARTHEST, _FLAT, _LEAST = 2.0, 1e-9, 1e-200
 class LinkedRun(GrowingRun):
     """A growing model below a link: what it predicts is added where more components grow."""
 
-    _enough_left = 0.0  # of a deviance most is noise
-
     def _left(self):
         both = self._sample, self._growth.looked_at
         return *(_beside(self.theta, cells) for cells in both), 1.0
