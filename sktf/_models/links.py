@@ -35,7 +35,8 @@ class ScoresDeviance(RegressorMixin):
         loss = link_of(self)
         if loss is None:
             return super().score(X, y, sample_weight)
-        predicted, y = self.predict(X), np.asarray(y, dtype=np.float64)
+        predicted = self.predict(X)  # type: ignore[attr-defined]
+        y = np.asarray(y, dtype=np.float64)
         loss.check(y)
         return share_of_deviance(loss, y, predicted, sample_weight)
 
