@@ -58,8 +58,10 @@ class LinkedGrowth(LinkedFitting, SampledFitting):
     _run_kind, _polish_kind = LinkedRun, LinkedPolish
 
     def _new_problem(self, training):
-        step = Adaptive(growth=_LENGTHENING)
-        return super()._new_problem(training)._replace(step=step)
+        problem = super()._new_problem(training)
+        if np.isinf(problem.losses[-1].most):
+            return problem
+        return problem._replace(step=Adaptive(growth=_LENGTHENING))
 
     def _without(self, frame, terms):
         return frame._replace(offset=frame.offset._replace(level=0.0, terms=terms))
