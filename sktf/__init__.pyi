@@ -1,4 +1,5 @@
 from . import datasets, dynamics, metrics, model_selection, plotting
+from ._averages.classifier import CompletionClassifier
 from ._averages.ensemble import CompletionEnsemble
 from ._averages.posterior import PosteriorCompletion
 from ._baselines.als import CPALSCompletion
@@ -17,6 +18,7 @@ from ._versions import show_versions
 __all__ = [
     "CPALSCompletion",
     "CPCompletion",
+    "CompletionClassifier",
     "CompletionEnsemble",
     "CompletionImputer",
     "CompletionWarning",

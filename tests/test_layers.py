@@ -45,6 +45,7 @@ OWNERS = {
         "_objective/nonnegative_rows",
         "_objective/row_equations",
         "_objective/row_sums",
+        "_objective/linked_rows",
     },
 }
 # Packages that only a function may import: `import sktf.<module>` does without them.

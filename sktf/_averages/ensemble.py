@@ -23,9 +23,9 @@ from sktf._docs import documented
 from sktf._models.base import BaseCompletion
 from sktf._models.cp import CPCompletion
 from sktf._models.labeled import PredictsFrames
+from sktf._models.links import ScoresDeviance
 from sktf._models.pickles import VersionedPickle
 from sktf._models.restoring import restoring_features
-from sktf._models.scoring import ScoresAnyUnit
 from sktf._models.sklearn_types import (
     BaseEstimator,
     MetaEstimatorMixin,
@@ -41,7 +41,7 @@ _FACTOR, _DIFFERENCE = 2, 2
 @documented(BaseCompletion)
 @dataclass(eq=False, repr=False)
 class CompletionEnsemble(
-    PredictsFrames, VersionedPickle, Composition, MetaEstimatorMixin, ScoresAnyUnit, Summarized
+    PredictsFrames, VersionedPickle, Composition, MetaEstimatorMixin, ScoresDeviance, Summarized
 ):
     """Average of fits that differ in their starts and held-out cells, or of different kinds.
 
@@ -276,6 +276,7 @@ class CompletionEnsemble(
     def _set(self, members, scores, weights, names):
         best, n_average = members[0], len(weights)
         ranks, counts = np.unique([m.rank_ for m in members[:n_average]], return_counts=True)
+        links = {vars(member).get("_link") for member in members}
         seen = ("shape_", "n_features_in_", "feature_names_in_", "categories_")
         for name in seen:
             vars(self).pop(name, None)
@@ -290,6 +291,7 @@ class CompletionEnsemble(
             rank_=int(ranks[counts.argmax()]),
             rank_agreement_=float(counts.max() / n_average),
             _record=current_record(),
+            _link=links.pop() if len(links) == 1 else None,
         )
         return np.repeat(ranks, counts)
 

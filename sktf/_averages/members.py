@@ -7,6 +7,7 @@ from sktf._averages.jobs import one_by_one
 from sktf._averages.predictive import Predictive
 from sktf._cells.record import holding_back
 from sktf._models.base import BaseCompletion
+from sktf._objective.links import link_of
 
 # Members whose share of unexplained variance on held-out cells exceeds that of the median member
 # by this factor are left out of the mean.
@@ -30,7 +31,8 @@ def _fit(number, member, data):
 def variance_within(member, X, exponent):
     """Return the variance of each cell that a member knows of, in units of 4**exponent."""
     if isinstance(member, BaseCompletion):
-        return member._variance_of_rows(X, exponent)
+        variance, loss = member._variance_of_rows(X, exponent), link_of(member)
+        return variance if loss is None else variance * loss.slope(member.predict(X)) ** 2
     if isinstance(member, Predictive):
         return np.ldexp(member.predict(X, return_std="mean")[1], -exponent) ** 2
     return np.zeros(len(X))

@@ -37,6 +37,7 @@ from sktf._models.sklearn_types import (
 )
 from sktf._models.summarized import Summarized
 from sktf._models.verdict import held_out_facts
+from sktf._objective.links import LINKS
 
 # Chains agree where the median of the split-R-hats of so many cells is at most so large.
 _AGREE, _LOOKED_AT = 1.1, 256
@@ -218,6 +219,11 @@ class PosteriorCompletion(
         """
         with restoring_features(self):
             inner = self._inner()
+            if getattr(inner, "loss", None) in LINKS:
+                raise ValueError(
+                    f'loss="{inner.loss}": chains are of normal noise; take "auto", or a '
+                    "CompletionEnsemble of this estimator."
+                )
             labels = () if inner.encode else None
             observations = check_observations(self, X, y, sample_weight, inner.shape, labels)
             given = check_held_out(self, X_val, y_val, observations.shape)

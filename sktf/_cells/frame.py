@@ -1,10 +1,10 @@
 """From a user's cells and units to the model's: offset, scale and unfolding in one value."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from sktf._cells.offset import Offset, fit_offset
+from sktf._cells.offset import Offset, fit_link_offset, fit_offset
 from sktf._cells.unfolding import find_sides, is_large, side_sizes, to_cells
 
 
@@ -13,7 +13,9 @@ class Frame(NamedTuple):
 
     ``groups`` and ``stored`` are those of ``unfolding``; ``sizes`` the mode sizes of the
     factorization; ``offset`` is taken off the values and its scale divided out, unless that
-    is 0 because nothing is left: then the standardized values and all factors are 0.
+    is 0 because nothing is left: then the standardized values and all factors are 0. With a
+    ``loss`` that has a link, components and offset add up to the linear predictor, values have two
+    columns, y and what the offset adds, and the scale is 1.
     """
 
     shape: tuple
@@ -21,20 +23,35 @@ class Frame(NamedTuple):
     stored: list
     sizes: tuple
     offset: Offset
+    loss: Any = None
 
     def apply(self, observations):
         """Return observations with cells of the factorization and standardized values."""
         cells = to_cells(observations.coords, self.shape, self.groups, self.stored)
-        values, scale = self.left(observations), self.offset.scale
+        values, scale = self._standardized(observations), self.offset.scale
         if not scale:
             values = np.zeros_like(values)
         elif scale != 1:
             values = np.divide(values, scale, out=None if values is observations.values else values)
         return observations._replace(coords=cells, values=values, shape=self.sizes)
 
+    def _standardized(self, observations):
+        if self.loss is None:
+            return self.left(observations)
+        return np.column_stack([observations.values, self.offset.at(observations.coords)])
+
+    def mean(self, predicted):
+        """Return the mean of a value where components and offset add up to what is predicted."""
+        return predicted if self.loss is None else self.loss.mean(predicted)
+
     def left(self, observations):
-        """Return the values less the offset: themselves where there is none."""
+        """Return the values less the offset: themselves where there is none.
+
+        Of a loss with a link, the linear predictors near which the values lie.
+        """
         level, terms, _ = self.offset
+        if self.loss is not None:
+            return self.loss.rough(observations.values) - self.offset.at(observations.coords)
         if not (level or terms):
             return observations.values
         return observations.values - (self.offset.at(observations.coords) if terms else level)
@@ -47,7 +64,9 @@ class Frame(NamedTuple):
     def with_terms(self, observations, scale, tol=None):
         """Return the frame with additive terms fitted to observations; a scale is kept."""
         observations = observations.for_terms()
-        if isinstance(scale, float):
+        if self.loss is not None:
+            offset = fit_link_offset(observations, "additive", self.loss, tol)
+        elif isinstance(scale, float):
             offset = fit_offset(observations, "additive", False, tol)._replace(scale=scale)
         else:
             offset = fit_offset(observations, "additive", scale, tol)
@@ -111,11 +130,16 @@ class Frame(NamedTuple):
         return [share * factor for factor in factors]
 
 
-def fit_frame(observations, groups, offset, scale, *, whole=False):
+def fit_frame(observations, groups, offset, scale, *, whole=False, loss=None):
     """Fit the frame to observations; ``offset`` and ``scale`` are the user's parameters.
+
+    ``loss`` is one with a link, or None.
 
     ``whole`` gives a row to every index, not only to those that have cells.
     """
     sizes, stored = find_sides(observations.coords, observations.shape, groups, whole)
-    fitted = fit_offset(observations, offset, scale)
-    return Frame(observations.shape, groups, stored, sizes, fitted)
+    if loss is None:
+        fitted = fit_offset(observations, offset, scale)
+    else:
+        fitted = fit_link_offset(observations, offset, loss)
+    return Frame(observations.shape, groups, stored, sizes, fitted, loss)

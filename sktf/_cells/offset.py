@@ -15,6 +15,8 @@ _LEVEL = 10
 _EXACT, _FINE, _MANY = 1e-12, 1e-5, 10**5
 # Values of largest size 1 that differ by no more from an offset differ by rounding.
 _ALIKE = 1e-12
+# Newton steps of an offset below a link, no term moving further in one of them, until they do not.
+_NEWTON, _FARTHEST, _STILL = 50, 2.0, 1e-8
 # Values whose squares are held at once.
 _CHUNK = 2**20
 
@@ -117,6 +119,45 @@ def fit_offset(observations, kind, scale, tol=None):
 def largest(values):
     """Return the largest absolute value, without an array of these."""
     return max(values.max(), -values.min())
+
+
+def fit_link_offset(observations, kind, loss, tol=None):
+    """Fit the offset ``kind`` of the linear predictor below the link of a loss.
+
+    The level is the link of the mean of y, also with "auto", since no linear predictor is zero for
+    want of anything. Additive terms minimize the deviance with the ridge of the squared loss, by
+    Newton's method, the level with them.
+    """
+    coords, y, weights, _ = observations
+    tol = tol or _FINE
+    mean = observations.mean()
+    if loss.scaled:
+        return Offset(0.0, (), mean or 1.0)
+    offset = Offset(0.0 if kind is None else loss.level(mean, len(y)), (), 1.0)
+    if kind != "additive":
+        return offset
+    wanted = loss.inside(mean, len(y))
+    terms = tuple(np.zeros(size) for size in observations.shape)
+    if y.min() == y.max():
+        return offset._replace(terms=terms)
+    for _ in range(_NEWTON):
+        offset = offset._replace(terms=terms)
+        eta = offset.at(coords)
+        curvature = loss.curvature(eta)
+        curvature = np.maximum(curvature, _EXACT * max(curvature.max(), 1e-300))
+        step = -loss.derivative(eta, y) / curvature
+        half = observations._replace(weights=weights * curvature / 2)
+        short = wanted - np.average(loss.mean(eta), weights=weights)
+        level = short / np.average(curvature / 2, weights=weights)
+        level = float(np.clip(level, -_FARTHEST, _FARTHEST))
+        found = _additive_terms(half, eta - offset.level + step - level, tol)
+        moves = [new - old for new, old in zip(found, terms, strict=True)]
+        moves = [np.clip(move, -_FARTHEST, _FARTHEST) for move in moves]
+        terms = tuple(old + move for old, move in zip(terms, moves, strict=True))
+        offset = offset._replace(level=offset.level + level)
+        if max(abs(level), *(largest(move) for move in moves)) <= max(tol, _STILL):
+            break
+    return offset._replace(terms=terms)
 
 
 def _mean_square(values, weights, center=0.0):

@@ -72,6 +72,7 @@ class Growth(NamedTuple):
     max_iter: int
     tol: float
     patience: int
+    polish: Any = Polish
 
     def descent(self, factorization, training, held_out, progress, *, first):
         """Return the problem of one descent."""
@@ -85,7 +86,7 @@ class Growth(NamedTuple):
             tol=0.0,
             patience=min(self.patience, _PATIENCE),
             progress=progress,
-            pruning=Pruning(factorization, objective, float(np.abs(training.values).max())),
+            pruning=Pruning(factorization, objective, self.losses[-1].reach(training.values)),
         )
 
 
@@ -121,12 +122,14 @@ class GrowingRun(Run):
     @property
     def state(self):
         rng = self._rng.get_state(legacy=False)
-        return self.theta, self.penalty, rng, self.status, self.loss, self.score
+        model = self.theta._replace(loss=None)  # that is no number
+        return model, self.penalty, rng, self.status, self.loss, self.score
 
     @state.setter
     def state(self, state):
         model, penalty, rng, self.status, self.loss, self.score = state
-        self.theta, self.penalty = Model(*model), Penalty(*penalty)
+        self.theta = Model(*model)._replace(loss=self.theta.loss)
+        self.penalty = Penalty(*penalty)
         self._rng.set_state(rng)
 
     def grow(self, progress):
@@ -210,7 +213,7 @@ class GrowingRun(Run):
 
         A thorough polish searches that, nearby where it is known.
         """
-        polish = Polish(self._sample, self._growth.looked_at, progress)
+        polish = self._growth.polish(self._sample, self._growth.looked_at, progress)
         model, penalty = polish.search(model, near) if thorough else polish.rough(model)
         few = polish.prune(model, penalty).at_most(self._growth.most)
         if few.n_components == model.n_components:
@@ -239,17 +242,24 @@ class GrowingRun(Run):
         tried = [self._fresh(width, progress) for width in WIDTHS[:3]]
         return sum(fresh is not None for fresh in tried) > 1
 
+    def _left(self):
+        """Return what the model leaves of sample and held-out cells, and its scale, divided out."""
+        both = self._sample, self._growth.looked_at
+        left = [cells._replace(values=cells.values - self.theta.at(cells.coords)) for cells in both]
+        scale = sqrt(np.average(left[0].values ** 2, weights=left[0].weights))
+        if not scale > 0:
+            return *left, 0.0
+        return *(cells._replace(values=cells.values / scale) for cells in left), scale
+
     def _fresh(self, kind, progress):
         """Return the factors of components that have grown on what the model leaves, or None."""
         return self.page.piece(self, progress, partial(self._grown, kind, progress))
 
     def _grown(self, kind, progress):
         shared, first = self._growth, not self.theta.n_components
-        left = [_left(self.theta, cells) for cells in (self._sample, shared.looked_at)]
-        scale = sqrt(np.average(left[0].values ** 2, weights=left[0].weights))
+        training, held_out, scale = self._left()
         if not scale > 0:
             return None
-        training, held_out = (cells._replace(values=cells.values / scale) for cells in left)
         n_components = shared.widest if kind is None else _FRESH
         model, theta = shared.start(kind, n_components, training, self._rng)
         problem = shared.descent(model, training, held_out, progress, first=first)
@@ -333,10 +343,6 @@ def agree(runs):
 def _thinned(cells):
     """Return some of the cells, in even steps, to tell the training loss by."""
     return cells.take(slice(None, None, max(1, len(cells.values) // _TOLD)))
-
-
-def _left(model, cells):
-    return cells._replace(values=cells.values - model.at(cells.coords))
 
 
 def _descend(problem, run, progress, left):

@@ -8,7 +8,7 @@ fitted jointly.
 
 from itertools import islice
 from math import inf
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -41,12 +41,15 @@ _WITHIN_REACH, _GLANCE, _BEYOND = 1.5, 3, 3
 class Model(NamedTuple):
     """Factors, and one additive term a mode or none, on the scaled data.
 
-    No entry of the factors of a ``nonnegative`` model is below zero, nor becomes so.
+    No entry of the factors of a ``nonnegative`` model is below zero, nor becomes so. Below the link
+    of a ``loss`` there may be a ``level`` beside them.
     """
 
     factors: list
     terms: tuple
     nonnegative: bool = False
+    level: float | None = None
+    loss: Any = None
 
     @property
     def n_components(self):
@@ -82,12 +85,14 @@ class Model(NamedTuple):
         total = sum_of_products(self.factors, coords)
         for mode, term in enumerate(self.terms):
             total += term[coords[:, mode]]
-        return total
+        return total + self.level if self.level else total
 
     def squares(self, cells):
-        """Return the squared error of each cell, times its share of the weights."""
-        shares = cells.weights / cells.weights.sum()
-        return shares * (self.at(cells.coords) - cells.values) ** 2
+        """Return the squared error, or deviance, of each cell, times its share of the weights."""
+        shares, predicted = cells.weights / cells.weights.sum(), self.at(cells.coords)
+        if self.loss is not None:
+            return shares * self.loss.at(predicted, cells.values)
+        return shares * (predicted - cells.values) ** 2
 
     def error(self, cells):
         """Return the mean squared error over cells."""
@@ -99,7 +104,8 @@ def mean_of(models):
     terms = zip(*(model.terms for model in models), strict=True)
     factors = mean_factors([model.factors for model in models])
     terms = tuple(np.mean(term, axis=0) for term in terms)
-    return models[0]._replace(factors=factors, terms=terms)
+    level = None if models[0].level is None else float(np.mean([m.level for m in models]))
+    return models[0]._replace(factors=factors, terms=terms, level=level)
 
 
 class Penalty(NamedTuple):
@@ -168,7 +174,7 @@ class Polish:
             others = others_of(factors, terms, mode)
             weights = np.array([penalty.factors] * n + [*penalty.terms[mode : mode + 1]])
             start = np.column_stack([factors[mode], *terms[mode : mode + 1]])
-            solve = _above_zero(weights, n) if model.nonnegative else _ridge(weights)
+            solve = _above_zero(weights, n) if model.nonnegative else ridge(weights)
             solved = self._solved(mode, others, solve, start)
             factors[mode] = solved[:, :n]
             terms[mode : mode + 1] = [solved[:, n]] if terms else []
@@ -244,7 +250,7 @@ class Polish:
         return min(suitable, key=lambda few: few.n_components)
 
 
-def _ridge(penalty):
+def ridge(penalty):
     """Return what solves blocks of normal equations; columns after the penalized ones are fixed."""
 
     def solve(grams, moments, _):
@@ -255,7 +261,7 @@ def _ridge(penalty):
 
 
 def _above_zero(penalty, n_bounded):
-    """Return what ``_ridge`` does where the first entries of a row may not be negative."""
+    """Return what ``ridge`` does where the first entries of a row may not be negative."""
 
     def solve(grams, moments, rows):
         rows = rows.copy()

@@ -25,6 +25,7 @@ from sktf._models.rows import in_units, variance_of_rows, with_mean_row
 from sktf._models.scoring import ScoresAnyUnit
 from sktf._models.summarized import Summarized
 from sktf._objective import components
+from sktf._objective.links import link_of
 
 # Second moments that are held at once.
 _CHUNK = 2**22
@@ -219,14 +220,14 @@ class BaseCompletion(LabeledFactors, VersionedPickle, ScoresAnyUnit, Summarized,
         groups = self._mode_groups(len(self.shape_))
         sizes = tuple(len(rows) - 1 for rows in self._rows)
         offset = Offset(self.offset_, self.offset_terms_, self.scale_)
-        return Frame(self.shape_, groups, self._stored, sizes, offset)
+        return Frame(self.shape_, groups, self._stored, sizes, offset, link_of(self))
 
     def _at(self, coords, known=True):
         """Predict cells; an index that is not known, or has no cells, reads the mean row."""
         frame = self._frame()
         cells = to_cells(coords, frame.shape, frame.groups, frame.stored, known)
-        predicted = components.sum_of_products(self._rows, cells) + frame.offset.at(coords, known)
-        bounds = clip_bounds(self.clip, self._range)
+        total = components.sum_of_products(self._rows, cells) + frame.offset.at(coords, known)
+        predicted, bounds = frame.mean(total), clip_bounds(self.clip, self._range)
         return predicted if bounds is None else np.clip(predicted, *bounds)
 
     def _warn_of_predictions(self, observations, error, stacklevel):

@@ -11,6 +11,8 @@ from sktf._models.rows import row_covariance
 
 # Directions of a smaller share of the largest variance are rounding.
 _NONE = 1e-12
+# Newton steps of a row below a link, which end where they move it by less.
+_STEPS, _STILL, _FLAT = 50, 1e-10, 1e-9
 # Least standard deviation, as a share of the design, that keeps least squares regular.
 _REGULAR = 1e-8
 
@@ -39,7 +41,8 @@ def solve_rows(rows, counts, frame, mode, coords, values, which, error, nonnegat
     -----
     A row is ``mean + L z``, ``L L^T`` the covariance of the rows that have cells, and z minimizes
     ``|D L z - left|^2 + error^2 |z|^2`` (D what the other modes read): the best linear prediction,
-    or the best among those whose row has no negative entry.
+    or the best among those whose row has no negative entry. Below the link of a loss it minimizes
+    the sum of deviances plus ``|z|^2``.
     """
     known = np.broadcast_to(np.arange(len(frame.shape)) != mode, coords.shape)
     coords = np.where(known, coords, 0)
@@ -49,22 +52,34 @@ def solve_rows(rows, counts, frame, mode, coords, values, which, error, nonnegat
     for n, factor in enumerate(rows):
         if n != side:
             design *= factor[cells[:, n]]
-    # In units of a power of two near the largest entry no square over- or underflows.
-    entries = [rows[side].ravel(), *frame.offset.terms[mode : mode + 1]]
-    unit = 2.0 ** (np.frexp(max(np.abs(part).max(initial=0) for part in entries))[1] - 1)
+    unit = 1.0 if frame.loss is not None else _unit(rows[side], frame.offset.terms[mode : mode + 1])
     its_rows, error = rows[side] / unit, error / unit
     mean, root = its_rows[-1], _root(row_covariance(its_rows, counts[side]))
-    left = (values - frame.offset.at(coords, known)) / unit - design @ mean
+    added = frame.offset.at(coords, known)
+    if frame.loss is None:
+        left = (values - added) / unit - design @ mean
+    else:
+        left = np.column_stack([values, added + design @ mean])
     design, spread = design @ root, 0.0
     if frame.offset.terms:
         spread = np.std(frame.offset.terms[mode] / unit) or (frame.offset.scale or 1.0) / unit
         design = np.column_stack([design, np.full(len(design), spread)])
     solve = partial(_nonnegative_ridge, mean, root) if nonnegative else _ridge
+    if frame.loss is not None:
+        if nonnegative:
+            raise ValueError(f'loss="{frame.loss}": parts learn no rows; fit again with them.')
+        solve = partial(_likeliest, frame.loss)
     z = np.array([solve(design[at], left[at], error) for at in _parts(which)])
     n_directions = root.shape[1]
     found = mean + z[:, :n_directions] @ root.T
     found = np.maximum(found, 0.0) if nonnegative else found  # of which zeros are rounded
     return unit * found, unit * spread * z[:, n_directions:].sum(axis=1)
+
+
+def _unit(rows, terms):
+    """Return a power of two near the largest entry: in its units no square over- or underflows."""
+    largest = max(np.abs(part).max(initial=0) for part in (rows, *terms))
+    return 2.0 ** (np.frexp(largest)[1] - 1)
 
 
 def _parts(which):
@@ -84,6 +99,32 @@ def _ridge(design, left, error):
     n = design.shape[1]
     stacked = np.vstack([design, error * np.eye(n)])
     return np.linalg.lstsq(stacked, np.append(left, np.zeros(n)), rcond=1e-10)[0]
+
+
+def _likeliest(loss, design, left, error):
+    """Return the z of least deviance plus ``|z|^2``; ``left`` are y and what is added to eta.
+
+    Newton's method: each step solves least squares near where it is, and is halved until it goes
+    down. The spread of a value is that of the loss.
+    """
+    (y, added), z = left.T, np.zeros(design.shape[1])
+
+    def objective(z):
+        return loss.cost(added + design @ z, y).sum() + z @ z
+
+    for _ in range(_STEPS):
+        eta = added + design @ z
+        half = loss.curvature(eta) / 2
+        half = np.maximum(half, _FLAT * max(half.max(), 1e-300))
+        working, root = design @ z - loss.derivative(eta, y) / (2 * half), np.sqrt(half)
+        step = _ridge(root[:, None] * design, root * working, 1.0) - z
+        with np.errstate(over="ignore"):
+            while not objective(z + step) <= objective(z) and np.abs(step).max() > _STILL:
+                step = step / 2
+        z = z + step
+        if np.abs(step).max(initial=0.0) <= _STILL:
+            break
+    return z
 
 
 def _nonnegative_ridge(mean, root, design, left, error):

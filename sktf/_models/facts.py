@@ -6,6 +6,7 @@ from math import prod
 import numpy as np
 
 from sktf._models.summary import is_known
+from sktf._objective.links import link_of
 
 # Components, or members, that are told one by one.
 _MOST = 10
@@ -80,7 +81,8 @@ def rows_of_held_out(model):
     record, score = record_of(model), getattr(model, "validation_score_", None)
     losses = getattr(model, "validation_scores_", None)
     error = None if losses is None else model.scale_ * float(np.sqrt(losses["loss"].min()))
-    named = {"held-out R^2": score, "standard error": record.get("score_error")}
+    share = "held-out R^2" if link_of(model) is None else "held-out D^2"
+    named = {share: score, "standard error": record.get("score_error")}
     named |= {"held-out RMSE": error, "held-out cells": record.get("n_held_out")}
     return known(**named)
 

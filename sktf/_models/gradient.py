@@ -22,6 +22,7 @@ from sktf._models.checkpoint import Checkpoint
 from sktf._models.files import FilesCompletion
 from sktf._models.fitting import Fitting
 from sktf._models.honesty import warn_cap_binds, warn_nothing_learned
+from sktf._models.links import Linked
 from sktf._models.offset_choice import best_offset
 from sktf._models.restoring import restoring_features
 from sktf._models.rows import drawn_to_mean
@@ -29,6 +30,7 @@ from sktf._models.sklearn_types import CallbackSupportMixin, checks_parameters
 from sktf._models.verdict import held_out_facts
 from sktf._objective.components import component_norms, product_singular_values
 from sktf._objective.devices import check_device
+from sktf._objective.links import LINKS
 from sktf._objective.losses import LOSSES
 from sktf._objective.measurements import SensingObjective, check_measurements, fit_sensing_frame
 
@@ -43,7 +45,7 @@ _NOT_MOVED = (
 
 
 @documented()
-class GradientDescentCompletion(CallbackSupportMixin, FilesCompletion):
+class GradientDescentCompletion(CallbackSupportMixin, Linked, FilesCompletion):
     """A completion estimator whose parameters are found by gradient descent."""
 
     n_iter_: int
@@ -92,6 +94,7 @@ class GradientDescentCompletion(CallbackSupportMixin, FilesCompletion):
             check_device(self.device)
             check_clip(self.clip)
             observations = self._read(X, y, sample_weight)
+            self._check_values(observations.values)
             frame = self._kept_to_read(observations) or self._new_frame(observations)
             given = self._given_held_out(X_val, y_val, frame)
             rng = checkpoint.begin("X", observations, given)
@@ -219,6 +222,7 @@ class GradientDescentCompletion(CallbackSupportMixin, FilesCompletion):
         if not self.early_stopping:
             raise ValueError("X_val and y_val are held out to stop on: set early_stopping=True.")
         check_readable(frame, given)
+        self._check_values(given.values, "y_val")
         if np.abs(given.seen_by(frame).values).max() > 1e100:  # their squares would overflow
             raise ValueError("y_val is more than 1e100 times as large as y; give both one unit.")
         return given
@@ -228,7 +232,8 @@ class GradientDescentCompletion(CallbackSupportMixin, FilesCompletion):
         groups = self._mode_groups(len(observations.shape))
         if not observations.in_memory:
             return fit_streamed_frame(observations, groups, self.offset, self.scale)
-        return fit_frame(observations, groups, self.offset, self.scale, whole=self._keeps_rows())
+        how = {"whole": self._keeps_rows(), "loss": LINKS.get(self.loss)}
+        return fit_frame(observations, groups, self.offset, self.scale, **how)
 
     def _judged(self, frame, training, held_out):
         """Return the frame to race in: held-out cells judge additive terms they were no part of."""
@@ -271,6 +276,8 @@ class GradientDescentCompletion(CallbackSupportMixin, FilesCompletion):
                 f"shape {shape}; give the parameter shape, or set warm_start=False."
             )
         kept = self._frame()._replace(offset=Offset(*self._theta_offset))
+        if kept.loss is not LINKS.get(self.loss):
+            raise ValueError("warm_start=True goes on with the loss of the fit before; keep it.")
         if not suffices(kept):
             raise ValueError(
                 "warm_start=True goes on from a fit without rows for some of these indices: keep "
@@ -334,6 +341,8 @@ class GradientDescentCompletion(CallbackSupportMixin, FilesCompletion):
         return min(self.validation_fraction, _MOST_HELD_OUT / n_cells)
 
     def _losses(self):
+        if self.loss in LINKS:
+            return (LINKS[self.loss],)
         names = {"auto": ("huber", "squared")}.get(self.loss, (self.loss,))
         return tuple(LOSSES[name](self.huber_delta) for name in names)
 
@@ -350,6 +359,7 @@ class GradientDescentCompletion(CallbackSupportMixin, FilesCompletion):
             validation_score_=fitting.verdict and fitting.verdict.score,
             converged_=run.status in ("converged", "held_out"),
             _error=fitting.error(run),
+            _link=fitting.frame.loss and fitting.frame.loss.name,
             _theta=theta,
             _theta_offset=tuple(fitting.frame.offset),
             _n_cells=fitting.n_cells,

@@ -1,9 +1,10 @@
 """Which fits race from random starts, and of which components grow a few at a time."""
 
-from math import prod
+from math import inf, prod
 
 from sktf._cells.offset import kurtosis, level_share
 from sktf._models.fitting import Fitting
+from sktf._models.linked import LinkedFitting, LinkedGrowth
 from sktf._models.sampled import SampledFitting
 from sktf._models.streamed import StreamedFitting, check_streams
 
@@ -24,6 +25,13 @@ def kind_of_fitting(estimator, frame, training, held_out):
     if not training.in_memory:
         check_streams(estimator, asks_for_nothing(estimator, held_out))
         return StreamedFitting
+    if frame.loss is not None:
+        # Of few answers in a matrix random starts find what stands out in no subspace.
+        few = _MANY if len(frame.sizes) == 2 and frame.loss.most < inf else _FEW
+        grows = len(frame.sizes) > 1 and estimator._grows and len(training.values) >= few
+        grows = grows and not estimator._nonnegative  # whose rows are no Newton steps
+        grows = grows and asks_for_nothing(estimator, held_out, frame.loss.name)
+        return LinkedGrowth if grows else LinkedFitting
     grows = (
         len(frame.sizes) > 1
         and estimator._grows
@@ -34,11 +42,11 @@ def kind_of_fitting(estimator, frame, training, held_out):
     return SampledFitting if grows else Fitting
 
 
-def asks_for_nothing(estimator, held_out):
+def asks_for_nothing(estimator, held_out, loss="auto"):
     """Whether no parameter asks for one plain descent, and cells are held out."""
     told = (estimator.init_scale, estimator.init_mean, estimator.learning_rate)
     told += (estimator.record_every, estimator.measures, estimator.warm_start or None)
-    names = (estimator.loss, estimator.step) == ("auto", "adaptive") and estimator._is_auto()
+    names = (estimator.loss, estimator.step) == (loss, "adaptive") and estimator._is_auto()
     usual = names and all(parameter is None for parameter in told)
     return usual and estimator._prunes(held_out is not None)
 

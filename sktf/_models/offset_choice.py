@@ -17,7 +17,7 @@ def best_offset(fitting, run, rng):
         return fitting, run
     try:
         rough = fitting.frame.with_terms(fitting.rough_training(), scale, _ROUGH).offset
-        if _error(rough, fitting.held_out) > enough:
+        if _error(rough, fitting.held_out, fitting.frame.loss) > enough:
             return fitting, run
         additive, beside = fitting.beside(rng, fitting.frame.with_terms(cells, scale))
     except KeyboardInterrupt:  # before it has reached anything
@@ -35,8 +35,14 @@ def best_offset(fitting, run, rng):
     return fitting, run
 
 
-def _error(offset, held_out):
-    """Return the root mean squared error of an offset alone; no square over- or underflows."""
+def _error(offset, held_out, loss):
+    """Return the root mean squared error of an offset alone; no square over- or underflows.
+
+    With a loss that has a link it is the root mean deviance.
+    """
+    if loss is not None:
+        deviances = loss.value(offset.at(held_out.coords), held_out.values)
+        return float(np.sqrt(np.average(deviances, weights=held_out.weights)))
     left = held_out.values - offset.at(held_out.coords)
     unit = np.abs(left).max() or 1.0
     return unit * float(np.sqrt(np.average((left / unit) ** 2, weights=held_out.weights)))

@@ -12,6 +12,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sktf._descent.steps import STEPS
 from sktf._docs import documented
 from sktf._models.base import BaseCompletion
+from sktf._objective.links import LINKS
 from sktf._objective.losses import LOSSES
 
 _FLOATS = {np.float32, np.float64}
@@ -67,8 +68,9 @@ class DescentParameters(BaseCompletion):
         these descents ends after 200 at most.
     tol : float, default=1e-6
         The descent has converged when the training loss on the scaled data (with
-        ``scale=False``: in units of y squared) is below ``tol``, or when a step no longer changes
-        the parameters. A flat stretch is not convergence.
+        ``scale=False``: in units of y squared; of counts or yes and no beside the deviance of
+        their mean) is below ``tol``, or when a step no longer changes the parameters. A flat
+        stretch is not convergence.
     early_stopping : bool or "auto", default="auto"
         Whether ``fit`` holds cells out and stops on them. "auto": from 100 distinct observed
         cells on. With False a weight w equals w repeated rows.
@@ -99,10 +101,15 @@ class DescentParameters(BaseCompletion):
         "cpu" runs compiled kernels; any other name is a PyTorch device, such as "cuda".
     dtype : {"float64", "float32"} or NumPy dtype, default="float64"
         Precision of the descent.
-    loss : {"auto", "squared", "huber"}, default="auto"
+    loss : {"auto", "squared", "huber", "poisson", "poisson_sum", "logistic"}, default="auto"
         Mean loss over the observed cells. "squared": ``r^2``; "huber": ``r^2`` up to
         ``huber_delta``, its tangent beyond. "auto": first Huber, whose bounded pull keeps single
-        large cells from capturing the descent, then squared from where that ended.
+        large cells from capturing the descent, then squared from where that ended. For every user,
+        the deviance of counts, or of rates with exposures as ``sample_weight``, of mean
+        ``exp(eta)`` ("poisson"); of counts of mean ``eta`` ("poisson_sum", of
+        ``NonNegativeCPCompletion`` alone); of 0 and 1, or shares with their number as
+        ``sample_weight``, of mean ``1 / (1 + exp(-eta))`` ("logistic"). Components and offset add
+        up to ``eta``, ``predict`` is the mean and ``scale_`` 1 ("poisson_sum": the mean of y).
     huber_delta : float, default=0.3
         Where the Huber loss turns linear, on the scaled data.
     step : {"adaptive", "grouprmsprop", "constant"}, default="adaptive"
@@ -130,8 +137,8 @@ class DescentParameters(BaseCompletion):
         Training loss at the end, on the scaled data; where components grow, by 40,000
         of the cells at most.
     validation_score_ : float or None
-        R^2 of y on the held-out cells, before the last fit on all of them; None without. It
-        flatters, since the same cells chose start, components and end.
+        R^2, or D^2, of y on the held-out cells, before the last fit on all of them; None without.
+        It flatters, since the same cells chose start, components and end.
     loss_curve_ : ndarray
         Training loss at each record.
     trace_ : dict of ndarray
@@ -184,7 +191,7 @@ class DescentParameters(BaseCompletion):
         "init_scale": [Interval(Real, 0, None, closed="neither"), None],
         "init_mean": [Interval(Real, None, None, closed="neither"), None],
         "n_init": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "loss": [StrOptions({"auto", *LOSSES})],
+        "loss": [StrOptions({"auto", *LOSSES, *LINKS})],
         "huber_delta": [Interval(Real, 0, None, closed="neither")],
         "step": [StrOptions(set(STEPS))],
         "learning_rate": [Interval(Real, 0, None, closed="neither"), None],

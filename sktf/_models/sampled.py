@@ -36,8 +36,8 @@ _MANY_STEPS = 1000
 class SampledFitting(Fitting):
     """What ``Fitting`` is, where components grow on samples of the cells (``GrowingRun``)."""
 
-    # What takes the last sweeps.
-    _last_polish = Polish
+    # What grows, what polishes it, and what takes the last sweeps.
+    _run_kind, _polish_kind, _last_polish = GrowingRun, Polish, Polish
 
     def _count_cells(self, training):
         # Few rows are of one cell; to number them all would take a sort.
@@ -63,8 +63,8 @@ class SampledFitting(Fitting):
         # read together stay as they are.
         self._joint = frame.offset.terms if all(len(group) == 1 for group in frame.groups) else ()
         terms = () if self._joint else frame.offset.terms
-        self._plain = frame._replace(offset=frame.offset._replace(terms=terms))
-        self._cells = self.training.seen_by(self._plain) if self._joint else training
+        self._plain = self._without(frame, terms)
+        self._cells = training if self._plain is frame else self.training.seen_by(self._plain)
         drawn = np.random.RandomState(0).permutation(len(self.held_out.values))[:_LOOKED_AT]
         self._looked_at = frame.read(self.held_out.take(np.sort(drawn))).seen_by(self._plain)
         return Problem(
@@ -79,15 +79,20 @@ class SampledFitting(Fitting):
             n_threads=n_threads(),
         )
 
+    def _without(self, frame, terms):
+        """Return the frame with these terms, and without what is fitted jointly."""
+        if not self._joint:
+            return frame
+        return frame._replace(offset=frame.offset._replace(terms=terms))
+
     def _budget(self, runs):
         return {"finalists": (2, _MANY_STEPS)}
 
     def descend(self, rng, told=True):
         growth, kinds = self._growth(), self._kinds()
         seeds = rng.randint(2**31, size=len(kinds))
-        runs = [
-            GrowingRun(growth, *start, self._measure) for start in zip(kinds, seeds, strict=True)
-        ]
+        pairs = zip(kinds, seeds, strict=True)
+        runs = [self._run_kind(growth, *start, self._measure) for start in pairs]
         if told:
             self._begin(runs)
         run = best_grown(self.problem, self._groups(runs), self._are_enough)
@@ -116,6 +121,7 @@ class SampledFitting(Fitting):
             max_iter=problem.max_iter,
             tol=problem.tol,
             patience=problem.patience,
+            polish=self._polish_kind,
         )
 
     def _enough(self):

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
         def score(self, X: Any, y: Any, sample_weight: Any = None) -> float: ...
 
+    class ClassifierMixin:
+        """What every classifier has."""
+
+        def score(self, X: Any, y: Any, sample_weight: Any = None) -> float: ...
+
     class OneToOneFeatureMixin:
         """What has an output for each feature."""
 
@@ -55,6 +60,7 @@ if TYPE_CHECKING:
 else:
     from sklearn.base import (
         BaseEstimator,
+        ClassifierMixin,
         MetaEstimatorMixin,
         OneToOneFeatureMixin,
         RegressorMixin,
@@ -65,8 +71,8 @@ else:
     from sktf._models.old_sklearn import CallbackSupportMixin
 
 __all__ = [
-    "BaseComposition", "BaseEstimator", "CallbackSupportMixin", "MetaEstimatorMixin",
-    "OneToOneFeatureMixin", "RegressorMixin", "TransformerMixin",
+    "BaseComposition", "BaseEstimator", "CallbackSupportMixin", "ClassifierMixin",
+    "MetaEstimatorMixin", "OneToOneFeatureMixin", "RegressorMixin", "TransformerMixin",
 ]  # fmt: skip
 
 

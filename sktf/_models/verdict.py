@@ -14,14 +14,16 @@ _ENOUGH = 10
 _EQUAL = 1e-24
 # Predictions so many times as large as values are as wrong as any, and their fourth powers finite.
 _FAR = 1e75
+# Mean deviances that are.
+_ALIKE = 1e-8
 
 
 class Verdict(NamedTuple):
     """What held-out cells say of what is predicted: components and offset, or an offset alone.
 
-    ``error`` is its root mean squared error, ``error_of_mean`` that of the mean of y, and
-    ``score`` its R^2, and ``score_error`` the standard error of this, None where the cells have no
-    spread; ``learned`` tells whether the components are of use, ``share`` how much of them is
+    ``error`` is its root mean squared error, or deviance, ``error_of_mean`` that of the mean of y,
+    and ``score`` its R^2, and ``score_error`` the standard error of this, None where the cells have
+    no spread; ``learned`` tells whether the components are of use, ``share`` how much of them is
     predicted, 1 where they are, and ``beats_mean`` whether that is better than the mean of y.
     ``squares`` are those of the errors, in one unit for all models of the same cells and summed
     over the rows of a cell: what a model leaves of it, they all have.
@@ -70,6 +72,39 @@ def judge(held_out, predicted, offset, mean, *, mean_will_do, doubts):
     score_error = _error_of_ratio(kept, around) if has_spread else None
     errors = (float(unit) * float(np.sqrt(total)) for total in (kept.sum(), level.sum()))
     return Verdict(*errors, score, score_error, learned, share, _is_less(kept, level), kept)
+
+
+def judge_linked(held_out, offset, components, mean, loss, *, doubts):
+    """Return the verdict on a loss with a link: deviances take the place of squared errors.
+
+    Linear predictors are an offset and components; ``mean`` is that of y. Where these are not
+    believed, the share of them is kept, of tenths below 1, that leaves least, if that is less than
+    none leaves by a standard error.
+    """
+    y, weights = held_out.values, held_out.weights / held_out.weights.sum()
+    of_cells = sums_of_cells(held_out)
+
+    def deviances(eta):
+        return of_cells(weights * loss.value(eta, y))
+
+    level = loss.level(mean, len(y))
+    center = loss.level(np.average(y, weights=weights), 2**30)
+    around, of_mean = (deviances(np.full(len(y), at)) for at in (center, level))
+    spread = around.sum()
+    has_spread = len(around) > 1 and spread > _ALIKE
+    doubts = doubts and has_spread and len(around) >= _ENOUGH
+    kept, share = deviances(offset + components), 1.0
+    learned = not doubts or _is_less(kept, deviances(offset))
+    if not learned:
+        tried = [(deviances(offset + its * components), its) for its in np.linspace(0, 0.9, 10)]
+        kept, share = min(tried, key=lambda pair: pair[0].sum())
+        gain = tried[0][0] - kept
+        kept, share = (kept, share) if gain.sum() > np.linalg.norm(gain) else tried[0]
+    score = float(1 - kept.sum() / spread) if has_spread else None
+    score_error = _error_of_ratio(kept, around) if has_spread else None
+    errors = (float(np.sqrt(max(total, 0.0))) for total in (kept.sum(), of_mean.sum()))
+    beats_mean = _is_less(kept, of_mean)
+    return Verdict(*errors, score, score_error, learned, float(share), beats_mean, kept)
 
 
 def sums_of_cells(observations):

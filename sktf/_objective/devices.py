@@ -4,6 +4,7 @@ import numpy as np
 
 from sktf._cells.offset import largest
 from sktf._objective.cpu import FusedObjective
+from sktf._objective.linked import LinkedObjective
 from sktf._objective.torch import TorchObjective
 
 # What users of other packages call a GPU.
@@ -19,7 +20,8 @@ def make_objective(factorization, observations, loss, *, device, dtype):
             f"dtype={np.dtype(dtype)} ends at {most:.1e}, and y is larger; set scale=True, or "
             'dtype="float64".'
         )
-    kind = FusedObjective if device == "cpu" else TorchObjective
+    on_cpu = LinkedObjective if loss.linked else FusedObjective
+    kind = on_cpu if device == "cpu" else TorchObjective
     return kind(factorization, observations, loss, device=device, dtype=dtype)
 
 

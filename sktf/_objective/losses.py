@@ -8,6 +8,8 @@ so a compiled kernel needs only ``delta``.
 from dataclasses import dataclass
 from math import inf
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class ClippedSquare:
@@ -18,6 +20,7 @@ class ClippedSquare:
     """
 
     delta: float
+    linked = False
 
     def __str__(self):
         return "Huber" if self.delta < inf else "squared"
@@ -26,6 +29,14 @@ class ClippedSquare:
         """Loss of each residual; numpy and torch alike."""
         clipped = residual.clip(-self.delta, self.delta)
         return clipped * (2 * residual - clipped)
+
+    def at(self, predicted, values):
+        """Loss of each value about what is predicted; numpy and torch alike."""
+        return self.value(predicted - values)
+
+    def reach(self, values):
+        """Return how far from zero values ask components to reach."""
+        return float(np.abs(values).max())
 
     def derivative(self, residual):
         """Derivative of each loss at the prediction."""

@@ -12,6 +12,7 @@ from sktf._cells.observations import Observations
 from sktf._cells.offset import fit_offset
 from sktf._cells.validation import check_observations, check_size, refuse_masked
 from sktf._objective.cpu import FusedObjective
+from sktf._objective.links import LINKS
 from sktf._objective.objective import Objective
 
 # Largest array of measurements, in entries: 8 GiB in float64.
@@ -59,6 +60,11 @@ def check_measurements(estimator, A, y, sample_weight):
     """Turn the input of ``fit_measurements`` into ``Measurements``."""
     if estimator.offset in ("mean", "additive"):
         raise ValueError(f"offset={estimator.offset!r}: fit_measurements needs offset=None.")
+    if estimator.loss in LINKS:
+        raise ValueError(
+            f'loss="{estimator.loss}": a sum of cells has no link; fit_measurements takes '
+            '"auto", "squared" or "huber".'
+        )
     if estimator.encode:
         raise ValueError("encode=True: A measures tensors without labels; set encode=False.")
     if str(estimator.device) != "cpu":

@@ -49,5 +49,5 @@ def loss_terms(factors, rows, values, weights, loss):
         products = stacked[rows[part, 0]]
         for column in rows[part, 1:].T:
             products *= stacked[column]
-        terms[part] = loss.value(products.sum(axis=1) - values[part])
+        terms[part] = loss.at(products.sum(axis=1), values[part])
     return terms * weights

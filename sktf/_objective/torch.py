@@ -1,5 +1,6 @@
 """The objective on any device of PyTorch; the only module that imports torch."""
 
+from functools import partial
 from itertools import accumulate
 from operator import mul
 
@@ -14,8 +15,9 @@ _CHUNK = 2**24
 class TorchObjective(Objective):
     """The objective on any device, on the CPU an oracle of ``FusedObjective``.
 
-    Cells are passed over in parts: prefix products forward, suffix products backward. Autograd
-    sees only how theta makes the factors, so that memory beyond the cells is that of one part.
+    Cells are passed over in parts: prefix products forward, suffix products backward. Autograd sees
+    how theta makes the factors, and losses of what is predicted, so that memory beyond the cells is
+    that of one part.
     """
 
     def __init__(self, factorization, observations, loss, *, device, dtype):
@@ -38,7 +40,7 @@ class TorchObjective(Objective):
         return theta.detach().cpu().numpy()
 
     def _passes(self, stacked):
-        """Yield for each part of the cells its rows, what they read, residuals and weights."""
+        """Yield for each part of the cells its rows, what they read, prefix products and losses."""
         n_cells = max(1, _CHUNK // stacked.shape[1])
         for start in range(0, len(self._values), n_cells):
             part = slice(start, start + n_cells)
@@ -46,7 +48,11 @@ class TorchObjective(Objective):
             read = [stacked.index_select(0, row) for row in rows]
             before = [*accumulate(read, mul)]
             weights = self._weights[part] if len(self._weights) > 1 else self._weights
-            yield rows, read, before, before[-1].sum(dim=1) - self._values[part], weights
+            loss = partial(self._part_of_loss, self._values[part], weights)
+            yield rows, read, before, loss
+
+    def _part_of_loss(self, values, weights, predicted):
+        return (weights * self.loss_function.at(predicted, values)).sum()
 
     def _stacked(self, theta):
         return self._torch.cat(self.factorization.forward(theta)[0])
@@ -63,22 +69,26 @@ class TorchObjective(Objective):
         """Return the loss and its gradient at stacked factors."""
         # This sum repeats bit for bit on all devices; that of index_add does not.
         summed = self._torch.ops.aten.embedding_dense_backward
-        loss, gradient = 0.0, self._torch.zeros_like(stacked)
-        for rows, read, before, residual, weights in self._passes(stacked):
-            loss += (weights * self.loss_function.value(residual)).sum().item()
-            after = (weights * self.loss_function.derivative(residual))[:, None]
+        total, gradient = 0.0, self._torch.zeros_like(stacked)
+        for rows, read, before, loss in self._passes(stacked):
+            value, slopes = self._with_slopes(loss, before[-1].sum(dim=1))
+            total, after = total + value, slopes[:, None]
             for n in range(len(rows) - 1, 0, -1):
                 gradient += summed(after * before[n - 1], rows[n], len(stacked), -1, False)
                 after = after * read[n]
             gradient += summed(after.expand_as(read[0]), rows[0], len(stacked), -1, False)
-        return loss, gradient
+        return total, gradient
+
+    def _with_slopes(self, loss, predicted):
+        with self._torch.enable_grad():
+            total = loss(predicted.requires_grad_())
+            return total.item(), self._torch.autograd.grad(total, predicted)[0]
 
     def loss(self, theta):
         """Return the loss alone."""
         with self._torch.no_grad():
             passes = self._passes(self._stacked(theta))
-            terms = [weights * self.loss_function.value(left) for *_, left, weights in passes]
-        return sum(term.sum().item() for term in terms)
+            return sum(loss(before[-1].sum(dim=1)).item() for _, _, before, loss in passes)
 
     def terms(self, factors):
         """Return what each cell adds to the loss of given factors (NumPy, any width)."""

@@ -1,0 +1,95 @@
+"""One call of fit below a link: counts, and yes or no."""
+
+import numpy as np
+
+from sktf._cells.unfolding import to_cells
+from sktf._descent.growth import agree
+from sktf._descent.linked_polish import LinkedPolish, LinkedRun
+from sktf._descent.steps import Adaptive
+from sktf._models.fitting import Fitting
+from sktf._models.rows import with_mean_row
+from sktf._models.sampled import SampledFitting
+from sktf._models.verdict import judge_linked
+from sktf._objective.components import sum_of_products
+
+# How many times as long as the last one a step may be: where means near no or yes the deviance is
+# flat, and a step that grows faster leaps over all that cells tell.
+_LENGTHENING = 1.05
+# Cells of a sample, also for each row, beside which one start will do.
+_ENOUGH, _PER_ROW = 40_000, 100
+
+
+class LinkedFitting(Fitting):
+    """What ``Fitting`` is, of a loss with a link: starts race on its deviance."""
+
+    def _new_problem(self, training):
+        problem, loss = super()._new_problem(training), self.estimator._losses()[-1]
+        y, weights = self.training.values, self.training.weights
+        level = np.full(len(y), loss.level(self.training.mean(), len(y)))
+        # The unit of deviances is that of counts, or rates: what is small is so beside the mean's.
+        around = float(np.average(loss.value(level, y), weights=weights))
+        # Of values that are all alike nothing is left beside the level.
+        return problem._replace(tol=problem.tol * around if y.min() < y.max() else np.inf)
+
+    def _loss(self):
+        return self.problem.losses[-1]
+
+    def _mean_will_do(self):
+        return False  # the offset is the mean
+
+    def _judged(self, run, doubts):
+        frame, coords = self.frame, self.held_out.coords
+        factors = frame.factors(self.standard(run))
+        factors = self.estimator._drawn(factors, self.counts, self.strength)
+        factors = [*map(with_mean_row, factors, self.counts)]
+        cells = to_cells(coords, frame.shape, frame.groups, frame.stored)
+        told = frame.offset.at(coords), sum_of_products(factors, cells), self.training.mean()
+        return judge_linked(self.held_out, *told, self._loss(), doubts=doubts)
+
+    def error(self, run):
+        """Return how far a value leaves the linear predictor of its cell off, at the mean."""
+        loss, mean = self._loss(), self.training.mean()
+        return float(np.sqrt(loss.variance(mean)) / max(loss.slope(mean), 1e-12))
+
+
+class LinkedGrowth(LinkedFitting, SampledFitting):
+    """What ``SampledFitting`` is below a link; the level is fitted with the components."""
+
+    _run_kind, _polish_kind, _last_polish = LinkedRun, LinkedPolish, LinkedPolish
+
+    def _new_problem(self, training):
+        problem = super()._new_problem(training)
+        if np.isinf(problem.losses[-1].most):
+            return problem
+        return problem._replace(step=Adaptive(growth=_LENGTHENING))
+
+    def _without(self, frame, terms):
+        return frame._replace(offset=frame.offset._replace(level=0.0, terms=terms))
+
+    def _empty(self):
+        level = None if self.estimator.offset is None else self.frame.offset.level
+        return super()._empty()._replace(level=level, loss=self.estimator._losses()[-1])
+
+    def _take_terms(self, model):
+        super()._take_terms(model)
+        if model.level is not None:
+            offset = self.frame.offset._replace(level=model.level)
+            self.frame = self.frame._replace(offset=offset)
+
+    def _look_at_held_out(self, run):
+        held_out = self._held_out_objective(self._loss())  # beside the level as it is now
+        self.problem = self.problem._replace(held_out=held_out)
+        super()._look_at_held_out(run)
+
+    def _enough(self):
+        return min(super()._enough(), max(_ENOUGH, _PER_ROW * sum(self.frame.sizes)))
+
+    def _start(self, kind, n_components, cells, rng):
+        if kind is not None:  # subspaces are those of how far values are off their means
+            y, eta = cells.values.T
+            cells = cells._replace(values=y - self._loss().mean(eta))
+        return super()._start(kind, n_components, cells, rng)
+
+    def _are_enough(self, runs):
+        found = [run for run in runs if run.theta.n_components]
+        return bool(found) and (self._is_sampled() or agree(found))
