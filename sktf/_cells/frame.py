@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sktf._cells.offset import Offset, fit_offset
-from sktf._cells.unfolding import find_sides, is_large, side_sizes, to_cells
+from sktf._cells.offset import Offset
+from sktf._cells.unfolding import is_large, side_sizes, to_cells
 
 
 class Frame(NamedTuple):
@@ -47,17 +47,17 @@ class Frame(NamedTuple):
     def with_terms(self, observations, scale, tol=None):
         """Return the frame with additive terms fitted to observations; a scale is kept."""
         if isinstance(scale, float):
-            offset = fit_offset(observations, "additive", False, tol)._replace(scale=scale)
+            offset = observations.fit_offset("additive", False, tol)._replace(scale=scale)
         else:
-            offset = fit_offset(observations, "additive", scale, tol)
+            offset = observations.fit_offset("additive", scale, tol)
         return self._replace(offset=offset)
 
-    def by_modes(self, coords):
-        """Return the frame of the same values whose sides are the modes, seen at these cells."""
+    def by_modes(self, observations, others=None):
+        """Return the frame of the same values whose sides are the modes, seen at all of these."""
         groups = tuple((mode,) for mode in range(len(self.shape)))
         if self.groups == groups:
             return self
-        sizes, stored = find_sides(coords, self.shape, groups)
+        sizes, stored = observations.find_sides(groups, beside=others)
         return self._replace(groups=groups, stored=stored, sizes=sizes)
 
     def filled(self):
@@ -98,6 +98,6 @@ def fit_frame(observations, groups, offset, scale, *, whole=False):
 
     ``whole`` gives a row to every index, not only to those that have cells.
     """
-    sizes, stored = find_sides(observations.coords, observations.shape, groups, whole)
-    fitted = fit_offset(observations, offset, scale)
+    sizes, stored = observations.find_sides(groups, whole)
+    fitted = observations.fit_offset(offset, scale)
     return Frame(observations.shape, groups, stored, sizes, fitted)

@@ -3,12 +3,9 @@
 from math import prod
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from sktf._cells.record import warn
-from sktf._cells.sorting import count_distinct, drawn_cells, row_numbers
-from sktf._cells.unfolding import seen_indices, side_sizes, to_cells
+from sktf._cells.unfolding import side_sizes
 
 # Parts that share no index with the rest are strays while they hold no more of the cells.
 _STRAY = 0.05
@@ -18,8 +15,6 @@ _EMPTY = 0.1
 _MANY = 2**17
 # Fibers, drawn at random, that tell what chance leaves.
 _N_FIBERS = 4096
-# Cells whose indices are joined at once, or more if there are more indices.
-_CHUNK = 2**16
 
 
 class CompletionWarning(UserWarning):
@@ -54,9 +49,7 @@ def warn_of_cells(observations, frame, stacklevel):
     kept = all(seen is None for seen in frame.stored)
     warn_unseen(observations, kept, stacklevel + 1)
     full = side_sizes(frame.shape, frame.groups)
-    cells = to_cells(observations.coords, frame.shape, frame.groups, frame.stored)
-    read = observations._replace(coords=cells, shape=frame.sizes)
-    warn_under_determined(read, frame.groups, full, stacklevel + 1)
+    warn_under_determined(observations.rows_read(frame), frame.groups, full, stacklevel + 1)
 
 
 def warn_unseen(observations, kept, stacklevel):
@@ -65,9 +58,7 @@ def warn_unseen(observations, kept, stacklevel):
     ``kept`` tells that they have rows all the same, which stay at the start.
     """
     sizes = observations.shape
-    counts = [
-        len(seen_indices(*column)) for column in zip(observations.coords.T, sizes, strict=True)
-    ]
+    counts = [*map(np.count_nonzero, observations.row_counts(sizes))]
     unseen = [
         f"{size - count} of the {size} indices of mode {mode}"
         for mode, (count, size) in enumerate(zip(counts, sizes, strict=True))
@@ -94,16 +85,16 @@ def warn_empty_fibers(observations, stacklevel):
     """
     if len(observations.shape) < 3:
         return
-    coords, shape, found = observations.coords, observations.shape, []
-    rng, n_cells = np.random.RandomState(0), _count_cells(coords, shape)
+    shape, found, n_rows = observations.shape, [], len(observations.values)
+    rng, n_cells = np.random.RandomState(0), _count_cells(observations)
     seen = [count[count > 0] for count in observations.row_counts(shape)]
     for mode, length in enumerate(map(len, seen)):
         others = [n for n in range(len(shape)) if n != mode]
         counts = [seen[n] for n in others]
-        n_fibers = count_distinct(coords[:, others], [shape[n] for n in others])
+        n_fibers = observations.n_distinct(others)
         empty = 1 - n_fibers / prod(map(len, counts))
         drawn = n_cells * np.prod(
-            [rng.choice(count / len(coords), _N_FIBERS) for count in counts], axis=0
+            [rng.choice(count / n_rows, _N_FIBERS) for count in counts], axis=0
         )
         by_chance = np.mean((1 - np.minimum(drawn / length, 1)) ** length)
         if empty - by_chance > _EMPTY:
@@ -118,11 +109,12 @@ def warn_empty_fibers(observations, stacklevel):
         )
 
 
-def _count_cells(coords, shape):
+def _count_cells(observations):
     """Return how many distinct cells there are, of many rows about how many."""
-    share = min(1.0, _MANY / len(coords))
-    told = coords[drawn_cells(coords, share, np.random.RandomState(0))] if share < 1 else coords
-    return count_distinct(told, shape) / share
+    share = min(1.0, _MANY / len(observations.values))
+    rng = np.random.RandomState(0)
+    told = observations.drawn(share, rng) if share < 1 else observations
+    return told.n_distinct() / share
 
 
 def warn_under_determined(cells, groups, full, stacklevel):
@@ -151,10 +143,9 @@ def warn_under_determined(cells, groups, full, stacklevel):
     sizes, n_parts, outside = _parts(cells)
     n_free = sum(sizes) - len(sizes) + 1
     # The first rows mostly hold enough distinct cells, and counting these takes a sort.
-    for n_rows in (4 * n_free, len(cells.coords)):
-        n_cells = len(np.unique(row_numbers(cells.coords[:n_rows])))
-        if n_cells >= n_free:
-            break
+    n_cells = cells.take(slice(0, 4 * n_free)).n_distinct()
+    if n_cells < n_free:
+        n_cells = cells.n_distinct()
     found = []
     if n_cells < n_free:
         found.append(
@@ -189,18 +180,7 @@ def _parts(cells):
 
     Of these, how many there are, and the share of the cells outside the largest.
     """
-    starts = np.cumsum([0, *cells.shape])
-    labels, seen = np.arange(starts[-1]), np.zeros(starts[-1], bool)
-    n_rows = max(starts[-1], _CHUNK)
-    for start in range(0, len(cells.coords), n_rows):
-        rows = cells.coords[start : start + n_rows] + starts[:-1]
-        seen[rows] = True
-        first, *others = labels[rows].T
-        ends = np.tile(first, len(others)), np.concatenate(others)
-        edges = coo_array((np.ones(ends[0].size, bool), ends), shape=(starts[-1],) * 2)
-        labels = connected_components(edges, directed=False)[1][labels]
-        if (labels == labels[0]).all():  # whatever the other cells join
-            return list(cells.shape), 1, 0.0
-    n_seen = [np.count_nonzero(mode) for mode in np.split(seen, starts[1:-1])]
-    in_part = np.bincount(labels[cells.coords[:, 0]])
-    return n_seen, np.count_nonzero(in_part), 1 - in_part.max() / len(cells.coords)
+    counts, labels = cells.row_counts(cells.shape), cells.joined_indices()
+    n_seen = [*map(np.count_nonzero, counts)]
+    in_part = np.bincount(labels[: cells.shape[0]], weights=counts[0])
+    return n_seen, np.count_nonzero(in_part), 1 - in_part.max() / len(cells.values)

@@ -10,9 +10,11 @@ from sktf._cells.unfolding import find_sides, to_cells
 # "auto" takes the mean off where it exceeds this many standard deviations: a component that holds
 # such a level has converged, relative to it, before the rest is worth a step. Below, components
 # hold it as well as an offset does, and one that multiplies needs it.
-_LEVEL = 10
+LEVEL = 10
 # Relative tolerances of additive terms, of up to so many cells and of more.
 _EXACT, _FINE, _MANY = 1e-12, 1e-5, 10**5
+# Differences of equal values leave rounding errors of this size, nothing to descend on.
+ROUNDING = 1e-12
 # Values whose squares are held at once.
 _CHUNK = 2**20
 
@@ -44,23 +46,27 @@ def fit_offset(observations, kind, scale, tol=None):
     """
     coords, values, weights, _ = observations
     if tol is None:
-        tol = _EXACT if len(values) <= _MANY else _FINE
+        tol = tolerance(len(values))
     # In units of a power of two near the largest value, no square over- or underflows.
     unit = 2.0 ** (np.frexp(largest(values))[1] - 1)
     values = values / unit
     mean = observations._replace(values=values).mean()
     if kind == "auto":
         std = np.sqrt(_mean_square(values, weights, mean))
-        kind = "mean" if np.abs(mean) > _LEVEL * std else None
+        kind = "mean" if np.abs(mean) > LEVEL * std else None
     level = mean if kind is not None else 0.0
     terms = _additive_terms(observations, values - level, tol) if kind == "additive" else ()
     values -= Offset(level, terms, 1.0).at(coords) if terms else level
-    # Differences of equal values leave rounding errors, nothing to descend on.
-    if largest(values) <= 1e-12:
+    if largest(values) <= ROUNDING:
         rms = 0.0
     else:
         rms = float(unit * np.sqrt(_mean_square(values, weights))) if scale else 1.0
     return Offset(float(unit * level), tuple(unit * term for term in terms), rms)
+
+
+def tolerance(n_cells):
+    """Return the relative tolerance of additive terms of so many cells."""
+    return _EXACT if n_cells <= _MANY else _FINE
 
 
 def largest(values):

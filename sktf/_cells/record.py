@@ -51,9 +51,10 @@ def note(**facts):
 
 def note_cells(observations):
     """Write down how many cells a fit sees, and how many each index has that has some."""
-    coords, shape = observations.coords, observations.shape
-    counts = [count[count > 0] for count in observations.row_counts(shape)]
-    note(n_cells=len(coords), n_distinct=_n_distinct(coords, shape), counts=counts)
+    n_cells = len(observations.values)
+    counts = [count[count > 0] for count in observations.row_counts(observations.shape)]
+    n_distinct = observations.n_distinct() if n_cells <= _MANY else None
+    note(n_cells=n_cells, n_distinct=n_distinct, counts=counts)
 
 
 def _n_distinct(coords, shape):

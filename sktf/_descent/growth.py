@@ -172,7 +172,7 @@ class GrowingRun(Run):
         if self._sample is not None and len(self._sample.values) > _NEARLY * size:
             return
         if size > _NEARLY * n_cells:
-            self._sample = cells
+            self._sample = cells.take(slice(None))
         elif _FEW_TIMES * size > n_cells:
             self._sample = cells.take(self._rng.random_sample(n_cells) < size / n_cells)
         else:

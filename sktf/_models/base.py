@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sktf._cells.frame import Frame
 from sktf._cells.identifiability import CompletionWarning
-from sktf._cells.offset import Offset, largest
+from sktf._cells.offset import Offset
 from sktf._cells.record import with_extension
 from sktf._cells.unfolding import is_large, side_sizes, to_cells
 from sktf._cells.validation import (
@@ -233,10 +233,10 @@ class BaseCompletion(LabeledFactors, VersionedPickle, RegressorMixin, Summarized
 
     def _warn_of_predictions(self, observations, error, stacklevel):
         """Warn where predictions are far beyond what was observed; once, of the worst."""
-        left = largest(self._frame().left(observations))
-        far = warn_far_predictions(self._rows, float(left), stacklevel)
+        left = observations.largest_left(self._frame())
+        far = warn_far_predictions(self._rows, left, stacklevel)
         if not far and self.clip is None:
-            warn_wild_predictions(self, observations.values, error, stacklevel)
+            warn_wild_predictions(self, observations.bounds(), error, stacklevel)
 
     def predict(self, X) -> np.ndarray:
         """Predict the value of each cell.
