@@ -117,3 +117,9 @@ def tell_once(held, stacklevel):
     """Warn of each of the warnings that differs; ``stacklevel`` as seen from here."""
     for message in {(type(message), str(message)): message for message in held}.values():
         warn(message, None, stacklevel + 1)
+
+
+def give(held, stacklevel):
+    """Warn of what was held back and is in the record already."""
+    for message in held:
+        warnings.warn(message, stacklevel=stacklevel + 1)

@@ -11,12 +11,10 @@ from sklearn.utils.validation import check_is_fitted
 from sktf._cells.frame import fit_frame
 from sktf._cells.identifiability import warn_empty_fibers, warn_of_cells
 from sktf._cells.offset import Offset
-from sktf._cells.record import current_record, note, note_cells, warn
-from sktf._cells.sorting import cell_numbers, drawn_cells
+from sktf._cells.record import current_record, note, note_cells, recorded, warn
 from sktf._cells.validation import (
     check_clip,
     check_held_out,
-    check_readable,
 )
 from sktf._descent.recording import to_frame
 from sktf._descent.threads import one_blas_thread
@@ -26,10 +24,11 @@ from sktf._models.fitting import Fitting
 from sktf._models.honesty import warn_cap_binds, warn_nothing_learned
 from sktf._models.offset_choice import best_offset
 from sktf._models.parameters import DescentParameters
+from sktf._models.ranks import fit_on_ranks, refuse_ranks
 from sktf._models.restoring import restoring_features
 from sktf._models.rows import drawn_to_mean
 from sktf._models.sklearn_types import CallbackSupportMixin, checks_parameters
-from sktf._models.verdict import held_out_facts
+from sktf._models.verdict import check_given, held_out_facts
 from sktf._objective.components import component_norms, product_singular_values
 from sktf._objective.devices import check_device
 from sktf._objective.losses import LOSSES
@@ -92,24 +91,43 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
     @checks_parameters()
     def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None) -> Self:
         with restoring_features(self):
-            check_device(self.device)
-            check_clip(self.clip)
+            if self.distributed:
+                return fit_on_ranks(self, self._fit_cells, X, y, sample_weight, X_val, y_val)
+            self._check_parameters()
             observations = self._read(X, y, sample_weight)
-            rng = check_random_state(self.random_state)
-            frame = self._kept_to_read(observations) or self._new_frame(observations)
-            given = self._given_held_out(X_val, y_val, frame)
-            training, held_out = self._hold_out(observations, given, frame, rng)
-            told = {"seen": observations.bounds(), "data": {"X": X, "y": y}}
-            frame = self._judged(frame, training, held_out)
-            fitting = make_fitting(self, frame, training, held_out, told)
-            del training  # the refit needs the room
-            note_cells(observations)
-            warn_of_cells(observations, frame, 3)
-            refits = self.refit and held_out is not None and given is None
-            fitting, run = self._descend(fitting, rng, observations if refits else None)
-            self._set_fitted(fitting, run)
-            self._warn_of_fit(fitting, observations, single_cells=given is None)
-            return self
+            given = check_held_out(self, X_val, y_val, observations.shape)
+            return self._fit_cells(observations, given, {"X": X, "y": y})
+
+    def _check_parameters(self):
+        """Raise where parameters cannot be used here."""
+        check_device(self.device)
+        check_clip(self.clip)
+
+    def _fit_cells(self, observations, given, data):
+        """Fit the model to observations, and those held out or None; callbacks get ``data``."""
+        rng = check_random_state(self.random_state)
+        frame = self._kept_to_read(observations) or self._new_frame(observations)
+        if given is not None:
+            check_given(given, frame, self.early_stopping)
+        training, held_out = self._hold_out(observations, given, frame, rng)
+        told = {"seen": observations.bounds(), "data": data}
+        frame = self._judged(frame, training, held_out)
+        fitting = make_fitting(self, frame, training, held_out, told)
+        del training  # the refit needs the room
+        note_cells(observations)
+        warn_of_cells(observations, frame, 4)
+        refits = self.refit and held_out is not None and given is None
+        fitting, run = self._descend(fitting, rng, observations if refits else None)
+        self._set_fitted(fitting, run, 6)
+        self._warn_of_fit(fitting, observations, single_cells=given is None)
+        return self
+
+    @recorded
+    def _fit_read(self, observations, held_out):
+        """Fit to observations that are read already, for an average."""
+        self._validate_params()
+        self.n_features_in_ = len(observations.shape)
+        return self._fit_cells(observations, held_out, {})
 
     def _descend(self, fitting, rng, everything=None):
         """Return the fitting of the best offset and its best run, after a descent on everything."""
@@ -178,6 +196,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         1
         """
         with restoring_features(self):
+            refuse_ranks(self, "fit_measurements")
             measurements = check_measurements(self, A, y, sample_weight)
             note(n_measurements=len(measurements.values))
             groups = self._mode_groups(measurements.arrays.ndim - 1)
@@ -185,7 +204,9 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
             frame = self._kept(frame.shape, lambda kept: kept.sizes == frame.sizes) or frame
             told = {"seen": measurements.bounds(), "data": {}}
             fitting = Fitting(self, frame, measurements, None, **told, make=SensingObjective)
-            return self._set_fitted(*self._descend(fitting, check_random_state(self.random_state)))
+            rng = check_random_state(self.random_state)
+            fitting, run = self._descend(fitting, rng)
+            return self._set_fitted(fitting, run, 5)
 
     def trace_frame(self):
         """Return ``trace_`` as a table.
@@ -212,18 +233,6 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         """
         check_is_fitted(self)
         return to_frame(self.trace_)
-
-    def _given_held_out(self, X_val, y_val, frame):
-        """Return the cells given to stop on as the model sees them, or None."""
-        given = check_held_out(self, X_val, y_val, frame.shape)
-        if given is None:
-            return None
-        if not self.early_stopping:
-            raise ValueError("X_val and y_val are held out to stop on: set early_stopping=True.")
-        check_readable(frame, given)
-        if np.abs(given.seen_by(frame).values).max() > 1e100:  # their squares would overflow
-            raise ValueError("y_val is more than 1e100 times as large as y; give both one unit.")
-        return given
 
     def _new_frame(self, observations):
         """Return the frame fitted to observations."""
@@ -257,9 +266,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
     def _kept_to_read(self, observations):
         """Return the frame of the fit to go on from, None without, if it has rows for all cells."""
         n_rows = len(observations.values)
-        return self._kept(
-            observations.shape, lambda kept: len(kept.read(observations).values) == n_rows
-        )
+        return self._kept(observations.shape, lambda kept: observations.n_read(kept) == n_rows)
 
     def _kept(self, shape, suffices):
         """Return the frame of the fit to go on from, None without; raise unless it suffices."""
@@ -305,10 +312,9 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
             return observations, given
         many = len(observations.values) > _TOO_MANY_TO_NUMBER
         if many and len(observations.shape) > 1 and self._are_many(observations):
-            out = drawn_cells(observations.coords, self._share_of(len(observations.values)), rng)
-            return observations.take(~out), observations.take(out)
-        numbers = cell_numbers(observations.seen_by(frame))
-        n_cells = int(numbers.max()) + 1
+            return observations.drawn_apart(self._share_of(len(observations.values)), rng)
+        numbered = observations.rows_read(frame).numbered()
+        n_cells = numbered.n_distinct
         # A vector tells of no index by its other ones.
         enough = n_cells >= _ENOUGH_TO_HOLD_OUT and len(observations.shape) > 1
         if self.early_stopping == "auto" and not enough:
@@ -321,8 +327,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
             )
         chosen = np.zeros(n_cells, bool)
         chosen[rng.permutation(n_cells)[:n_held_out]] = True
-        out = chosen[numbers]
-        return observations.take(~out), observations.take(out)
+        return observations.apart(numbered.mask(chosen))
 
     def _are_many(self, observations):
         """Whether the first rows, of very many, are mostly of distinct cells."""
@@ -337,7 +342,7 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         names = {"auto": ("huber", "squared")}.get(self.loss, (self.loss,))
         return tuple(LOSSES[name](self.huber_delta) for name in names)
 
-    def _set_fitted(self, fitting, run):
+    def _set_fitted(self, fitting, run, stacklevel):
         """Set all fitted attributes at once, then tell how the descent ended."""
         theta, trace = fitting.theta(run), fitting.trace(run)
         attributes = fitting.attributes(theta)
@@ -360,27 +365,27 @@ class GradientDescentCompletion(CallbackSupportMixin, DescentParameters):
         fitting.end(attributes)
         if run.status == "interrupted":
             raise KeyboardInterrupt("The model keeps the best state it has reached.")
-        self._warn(run)
+        self._warn(run, stacklevel)
         return self
 
     def _warn_of_fit(self, fitting, observations, single_cells):
         """Warn of what the fit cannot be trusted in."""
         if fitting.verdict and single_cells:
-            warn_empty_fibers(observations, 4)
+            warn_empty_fibers(observations, 5)
         if fitting.binds:
-            warn_cap_binds(self._most_components(), 4)
+            warn_cap_binds(self._most_components(), 5)
         chosen = self._chooses_offset() and bool(self.offset_terms_)
         if self.converged_ or not fitting.learned:  # else that is the reason
-            warn_nothing_learned(fitting.verdict, self.offset_terms_, chosen, 4)
+            warn_nothing_learned(fitting.verdict, self.offset_terms_, chosen, 5)
         if self.converged_:
-            self._warn_of_predictions(observations, self._error, 5)
+            self._warn_of_predictions(observations, self._error, 6)
 
-    def _warn(self, run):
+    def _warn(self, run, stacklevel):
         if run.status == "max_iter":
             moved = run.loss < 0.999 * run.first_loss
             warn(
                 f"The descent did not converge in max_iter={self.max_iter} iterations; "
                 + ("increase max_iter or tol." if moved else _NOT_MOVED),
                 ConvergenceWarning,
-                5,  # the caller of fit
+                stacklevel,
             )

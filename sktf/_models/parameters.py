@@ -89,6 +89,9 @@ class DescentParameters(BaseCompletion):
         Go on from the previous fit, keeping its offset and scale; ``init`` and ``n_init`` then
         do nothing, components that were pruned stay zero, and held-out cells are drawn
         afresh, also from cells it was trained on.
+    distributed : bool, default=False
+        Whether ``fit`` is called by all processes of an initialised group of torch.distributed,
+        each with rows of its own: see :doc:`/guide/distributed`. All get the same estimator.
     device : str or torch.device, default="cpu"
         "cpu" runs compiled kernels; any other name is a PyTorch device, such as "cuda".
     dtype : {"float64", "float32"} or NumPy dtype, default="float64"
@@ -158,6 +161,7 @@ class DescentParameters(BaseCompletion):
     prune: bool | str = "auto"
     refit: bool = True
     warm_start: bool = False
+    distributed: bool = False
     device: str | TorchDevice = "cpu"
     dtype: str | type | np.dtype = "float64"
     # For researchers.
@@ -192,6 +196,7 @@ class DescentParameters(BaseCompletion):
         "measures": [dict, None],
         "verbose": ["verbose"],
         "warm_start": ["boolean"],
+        "distributed": ["boolean"],
         "device": [str, TorchDevice],
         "dtype": [
             StrOptions({"float32", "float64"}),
