@@ -30,7 +30,7 @@ ARROWS = {
 }
 # Who may import what, of the packages that not everybody may.
 OWNERS = {
-    "torch": {"_objective/torch", "_objective/devices"},
+    "torch": {"_objective/torch", "_objective/devices", "_objective/distributed"},
     "tensorly": {"_baselines/tensorly", "_models/export", "datasets/real"},
     "cvxpy": {"_baselines/nuclear"},
     "matplotlib": {"plotting/base", "plotting/trajectory"},

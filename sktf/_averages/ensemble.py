@@ -25,6 +25,7 @@ from sktf._models.cp import CPCompletion
 from sktf._models.labeled import PredictsFrames
 from sktf._models.links import ScoresDeviance
 from sktf._models.pickles import VersionedPickle
+from sktf._models.ranks import refuse_ranks
 from sktf._models.restoring import restoring_features
 from sktf._models.sklearn_types import (
     BaseEstimator,
@@ -190,6 +191,7 @@ class CompletionEnsemble(
         TypeError
             When the estimator is a class.
         """
+        refuse_ranks(self, "CompletionEnsemble")
         data = {"X": X, "y": y, "sample_weight": sample_weight, "X_val": X_val, "y_val": y_val}
         if self.estimators is not None:
             with restoring_features(self):

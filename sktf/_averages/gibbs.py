@@ -16,8 +16,9 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from sktf._objective.components import sum_of_products
+from sktf._objective.devices import cells_by_row
 from sktf._objective.row_draws import draw_rows
-from sktf._objective.row_equations import CellsByRow, others_of, solve_rows
+from sktf._objective.row_equations import others_of
 
 
 class Prior(NamedTuple):
@@ -112,8 +113,7 @@ class Sampler:
 
     def __init__(self, cells, prior=VAGUE):
         self.cells, self._prior = cells, prior
-        self._modes = [CellsByRow.of(cells, mode) for mode in range(len(cells.shape))]
-        self._weights = cells.weights / cells.weights.mean()
+        self._modes = [cells_by_row(cells, mode) for mode in range(len(cells.shape))]
 
     def sweep(self, state):
         """Return the state after all that is unknown has been drawn once."""
@@ -131,16 +131,16 @@ class Sampler:
                 return drawn
 
             others = others_of(factors, terms, mode)
-            rows = solve_rows(cells, others, draw, [noise])
+            rows = cells.solve(others, draw, [noise])
             factors[mode], terms[mode] = rows[:, :-1], rows[:, -1]
-        precision = self._prior.of_noise(*self._left(State(factors, terms, 0.0, rng)), rng)
+        precision = self._prior.of_noise(*self._left(factors, terms), rng)
         return State(factors, terms, precision, rng, beliefs)
 
-    def _left(self, state):
-        left = self.cells.values - state.at(self.cells.coords)
-        return len(left), self._weights @ left**2
+    def _left(self, factors, terms):
+        predict = State(factors, terms, 0.0, None).at
+        return len(self.cells.values), self.cells.squares_left(predict)
 
     def begin(self, factors, terms, rng):
         """Return the state in which a chain begins: its noise is what factors and terms leave."""
         state = State(factors, terms, 1.0, rng)
-        return state._replace(precision=self._prior.of_noise(*self._left(state), rng))
+        return state._replace(precision=self._prior.of_noise(*self._left(factors, terms), rng))

@@ -6,6 +6,9 @@ from sklearn.utils.parallel import Parallel
 
 from sktf._models.cp import CPCompletion
 
+# What tells whether X holds labels, and whether it is all of X.
+_READING = "encode", "distributed"
+
 
 def one_by_one(n_jobs, *, ordered):
     """Return a Parallel that yields results as they come, or all at the end where it cannot."""
@@ -46,9 +49,13 @@ def refuse_checkpoint(kind):
 
 
 def reading_numbers(kind):
-    """Return a fresh copy of an estimator to which the columns of X are numbers."""
-    names = [name for name in kind.get_params() if _is_encode(name)]
-    return clone(kind).set_params(**dict.fromkeys(names, False))
+    """Return a fresh copy of an estimator to which the columns of X are numbers, all of them."""
+    return clone(kind).set_params(**dict.fromkeys(reading_parameters(kind), False))
+
+
+def reading_parameters(kind):
+    """Return those parameters of an estimator that tell how X is read."""
+    return {k: v for k, v in kind.get_params().items() if k.split("__")[-1] in _READING}
 
 
 def encodes(kind):

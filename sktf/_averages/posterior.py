@@ -4,7 +4,6 @@ from dataclasses import KW_ONLY, dataclass
 from functools import partial, reduce
 from numbers import Integral
 from typing import Self
-from zlib import crc32
 
 import numpy as np
 from sklearn.utils import check_random_state, get_tags
@@ -13,7 +12,7 @@ from sklearn.utils.parallel import delayed
 
 from sktf._averages.chains import Begun, Chain, run_chain
 from sktf._averages.draws import Draws
-from sktf._averages.jobs import one_by_one, prepared, reading_numbers
+from sktf._averages.jobs import one_by_one, prepared, reading_numbers, reading_parameters
 from sktf._averages.posterior_choice import choose, split
 from sktf._averages.posterior_extension import Extending
 from sktf._averages.posterior_space import Space
@@ -27,6 +26,7 @@ from sktf._models.base import BaseCompletion
 from sktf._models.cp import CPCompletion
 from sktf._models.honesty import warn_nothing_learned
 from sktf._models.pickles import VersionedPickle
+from sktf._models.ranks import fit_on_ranks
 from sktf._models.restoring import restoring_features
 from sktf._models.scoring import ScoresAnyUnit
 from sktf._models.sklearn_types import (
@@ -224,24 +224,31 @@ class PosteriorCompletion(
                     f'loss="{inner.loss}": chains are of normal noise; take "auto", or a '
                     "CompletionEnsemble of this estimator."
                 )
+            if getattr(inner, "distributed", False):
+                told = X, y, sample_weight, X_val, y_val
+                return fit_on_ranks(self, self._fit_cells, *told, read_as=inner)
             labels = () if inner.encode else None
             observations = check_observations(self, X, y, sample_weight, inner.shape, labels)
             given = check_held_out(self, X_val, y_val, observations.shape)
-            note_cells(observations)
-            root = self._init_callback_context(max_subtasks=self.n_chains)
-            root.call_on_fit_task_begin(estimator=self, X=X, y=y)
-            seen = _checksum(observations, given)
-            begun = self._go_on(seen) or self._begin(inner, observations, given)
-            with one_blas_thread():
-                chains, stopped = self._drawn(begun, observations, root)
-            if stopped:
-                note(ended="interrupted")
-            self._set_fitted(begun, chains, observations, seen)
-            root.call_on_fit_task_end(estimator=self, X=X, y=y)
-            if stopped:
-                raise KeyboardInterrupt("The draws made so far are kept.")
-            self._warn(observations, begun)
-            return self
+            return self._fit_cells(observations, given, {"X": X, "y": y})
+
+    def _fit_cells(self, observations, given, data):
+        """Fit the model to observations, and those held out or None; callbacks get ``data``."""
+        note_cells(observations)
+        root = self._init_callback_context(max_subtasks=self.n_chains)
+        root.call_on_fit_task_begin(estimator=self, **data)
+        seen = _checksum(observations, given)
+        begun = self._go_on(seen) or self._begin(self._inner(), observations, given)
+        with one_blas_thread():
+            chains, stopped = self._drawn(begun, observations, root)
+        if stopped:
+            note(ended="interrupted")
+        self._set_fitted(begun, chains, observations, seen)
+        root.call_on_fit_task_end(estimator=self, **data)
+        if stopped:
+            raise KeyboardInterrupt("The draws made so far are kept.")
+        self._warn(observations, begun)
+        return self
 
     def _begin(self, inner, observations, given):
         """Fit the estimator, and let held-out cells choose how the chains begin."""
@@ -256,7 +263,7 @@ class PosteriorCompletion(
             if choice.weight < 1 and given is None:
                 model = _fit_inner(inner, observations, None, rng)
         if choice.weight < 1:
-            tell_once(held, 3)
+            tell_once(held, 4)
         seeds = rng.randint(np.iinfo(np.int32).max, size=self.n_chains)
         return Begun(Space.of(observations), model, choice, [Chain(int(seed)) for seed in seeds])
 
@@ -296,7 +303,9 @@ class PosteriorCompletion(
         sampler, chains = begun.space.sampler(observations), list(begun.chains)
         run = delayed(partial(run_chain, begun, sampler, self.n_warmup, self.n_samples))
         runs = (run(number, chain) for number, chain in enumerate(chains))
-        jobs, interrupted = one_by_one(self.n_jobs, ordered=True), False
+        # Cells of several ranks are read by one chain after another.
+        n_jobs = self.n_jobs if observations.ranks is None else None
+        jobs, interrupted = one_by_one(n_jobs, ordered=True), False
         try:
             for number, (chain, ended) in enumerate(jobs(runs)):
                 chains[number], interrupted = chain, not ended
@@ -321,7 +330,7 @@ class PosteriorCompletion(
         note(**held_out_facts(choice.verdict))
         # It was fitted to an array, of the numbers of labels.
         named = {k: v for k, v in vars(self).items() if k in ("categories_", "feature_names_in_")}
-        vars(model).update(named, encode=self._inner().encode)
+        vars(model).update(named, **reading_parameters(self._inner()))
         noise = space.frame.offset.scale * np.sqrt(np.mean(draws.deviations**2))
         vars(self).update(
             estimator_=model,
@@ -343,9 +352,9 @@ class PosteriorCompletion(
 
     def _warn(self, observations, begun):
         """Warn of what the cells cannot tell, and of chains that do not agree."""
-        warn_of_cells(observations, begun.space.frame, 4)
+        warn_of_cells(observations, begun.space.frame, 5)
         # Chains have additive terms, whatever the offset of the estimator is.
-        warn_nothing_learned(begun.choice.verdict, (0.0,), False, 4)
+        warn_nothing_learned(begun.choice.verdict, (0.0,), False, 5)
         if self.r_hat_ > _AGREE:
             warn(
                 f"The chains do not agree (r_hat_ = {self.r_hat_:.2f}): the cells leave several "
@@ -353,7 +362,7 @@ class PosteriorCompletion(
                 "error than each, and their differences are part of return_std; more chains "
                 "(n_chains) find more of the solutions, more cells settle which is right.",
                 CompletionWarning,
-                4,  # the caller of fit
+                5,  # the caller of fit
             )
 
 
@@ -363,7 +372,11 @@ def _fit_inner(inner, observations, held_out, rng):
     model.set_params(shape=observations.shape)  # that of the labels, where it encodes
     if held_out is not None and getattr(model, "early_stopping", True) is not False:
         given = {"X_val": held_out.coords, "y_val": held_out.values}
-    model.fit(observations.coords, observations.values, observations.weights, **given)
+    if observations.ranks is None:
+        model.fit(observations.coords, observations.values, observations.weights, **given)
+    else:
+        told = held_out._replace(weights=np.ones(len(held_out.values))) if given else None
+        model._fit_read(observations, told)
     order = len(observations.shape)
     if model._mode_groups(order) != tuple((mode,) for mode in range(order)):
         raise ValueError(
@@ -375,5 +388,5 @@ def _fit_inner(inner, observations, held_out, rng):
 
 def _checksum(*data):
     """Return a number that other data hardly have."""
-    arrays = [array for cells in data if cells is not None for array in cells]
-    return reduce(lambda sum_, array: crc32(np.ascontiguousarray(array), sum_), arrays, 0)
+    given = [cells for cells in data if cells is not None]
+    return reduce(lambda before, cells: cells.checksum(before), given, 0)

@@ -6,7 +6,6 @@ import numpy as np
 
 from sktf._averages.gibbs import Sampler
 from sktf._averages.posterior_space import Space
-from sktf._cells.sorting import cell_numbers
 from sktf._descent.race import as_good
 from sktf._models.verdict import Verdict, judge, share_of_step, sums_of_cells
 
@@ -94,17 +93,17 @@ def split(observations, rng):
 
     Every index keeps a cell to train on.
     """
-    numbers = cell_numbers(observations)
-    n_cells = int(numbers.max()) + 1
+    numbered = observations.numbered()
+    n_cells = numbered.n_distinct
     if n_cells < _ENOUGH or len(observations.shape) < 2:
         return observations, None
     chosen = np.zeros(n_cells, bool)
     chosen[rng.permutation(n_cells)[: min(int(_SHARE * n_cells), _MOST)]] = True
-    trained = observations.take(~chosen[numbers]).row_counts(observations.shape)
-    for count, column in zip(trained, observations.coords.T, strict=True):
-        chosen[numbers[count[column] == 0]] = False
-    out = chosen[numbers]
-    return (observations.take(~out), observations.take(out)) if out.any() else (observations, None)
+    training, held_out = observations.apart(numbered.mask(chosen))
+    unread = observations.unread(training.row_counts(observations.shape))
+    chosen[numbered.of(unread)] = False
+    training, held_out = observations.apart(numbered.mask(chosen))
+    return (training, held_out) if len(held_out.values) else (observations, None)
 
 
 def _more(training, held_out, rng):
@@ -188,6 +187,6 @@ def _weight(fold, chains, descent, of_cells):
 
 def _verdict(predicted, training, held_out):
     """Return the verdict of held-out cells on predictions, beside the mean of the others."""
-    mean = float(np.average(training.values, weights=training.weights))
+    mean = training.mean()
     how = {"mean_will_do": True, "doubts": False}
     return judge(held_out, predicted, np.full(len(predicted), mean), mean, **how)

@@ -6,7 +6,6 @@ import numpy as np
 
 from sktf._averages.gibbs import Sampler
 from sktf._cells.frame import Frame, fit_frame
-from sktf._cells.offset import fit_offset
 from sktf._cells.unfolding import to_cells
 
 # Standard deviation of the entries of factors that begin small, on values of variance 1.
@@ -30,7 +29,7 @@ class Space(NamedTuple):
         """
         groups = tuple((mode,) for mode in range(len(observations.shape)))
         frame = fit_frame(observations, groups, None, False)
-        offset = fit_offset(observations, "mean", True)
+        offset = observations.fit_offset("mean", True)
         unit = offset.scale or abs(offset.level) or 1.0
         return cls(frame._replace(offset=offset._replace(scale=unit)))
 

@@ -8,7 +8,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from sktf._averages.draws import Draws
 from sktf._averages.posterior_space import Space
-from sktf._cells.validation import check_cells, clip_bounds
+from sktf._cells.clipping import clip_bounds
+from sktf._cells.validation import check_cells
 from sktf._docs import documented
 from sktf._models.base import BaseCompletion
 from sktf._models.export import dense_tensor

@@ -18,10 +18,11 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sktf._baselines.sparse_als import distinct_cells, mean_squared_error, sparse_als
 from sktf._baselines.tensorly import cells_cp_als
+from sktf._cells.clipping import check_clip
 from sktf._cells.frame import fit_frame
 from sktf._cells.identifiability import warn_empty_fibers, warn_of_cells
 from sktf._cells.record import current_record, note, note_cells, warn
-from sktf._cells.validation import check_clip, check_held_out, check_readable
+from sktf._cells.validation import check_held_out, check_readable
 from sktf._docs import documented
 from sktf._models.base import BaseCompletion
 from sktf._models.restoring import restoring_features

@@ -11,11 +11,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval
 
 from sktf._baselines.sparse_als import distinct_cells
+from sktf._cells.clipping import check_clip
 from sktf._cells.frame import fit_frame
 from sktf._cells.identifiability import warn_of_cells
 from sktf._cells.record import current_record, note_cells, warn
 from sktf._cells.unfolding import matrix_groups
-from sktf._cells.validation import check_clip, check_held_out
+from sktf._cells.validation import check_held_out
 from sktf._docs import documented
 from sktf._models.base import BaseCompletion
 from sktf._models.restoring import restoring_features

@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sktf._cells.offset import Offset, fit_link_offset, fit_offset
-from sktf._cells.unfolding import find_sides, is_large, side_sizes, to_cells
+from sktf._cells.offset import Offset
+from sktf._cells.unfolding import is_large, side_sizes, to_cells
 
 
 class Frame(NamedTuple):
@@ -65,19 +65,19 @@ class Frame(NamedTuple):
         """Return the frame with additive terms fitted to observations; a scale is kept."""
         observations = observations.for_terms()
         if self.loss is not None:
-            offset = fit_link_offset(observations, "additive", self.loss, tol)
+            offset = observations.fit_link_offset("additive", self.loss, tol)
         elif isinstance(scale, float):
-            offset = fit_offset(observations, "additive", False, tol)._replace(scale=scale)
+            offset = observations.fit_offset("additive", False, tol)._replace(scale=scale)
         else:
-            offset = fit_offset(observations, "additive", scale, tol)
+            offset = observations.fit_offset("additive", scale, tol)
         return self._replace(offset=offset)
 
-    def by_modes(self, coords):
-        """Return the frame of the same values whose sides are the modes, seen at these cells."""
+    def by_modes(self, observations, others=None):
+        """Return the frame of the same values whose sides are the modes, seen at all of these."""
         groups = tuple((mode,) for mode in range(len(self.shape)))
         if self.groups == groups:
             return self
-        sizes, stored = find_sides(coords, self.shape, groups)
+        sizes, stored = observations.find_sides(groups, beside=others)
         return self._replace(groups=groups, stored=stored, sizes=sizes)
 
     def filled(self):
@@ -137,9 +137,9 @@ def fit_frame(observations, groups, offset, scale, *, whole=False, loss=None):
 
     ``whole`` gives a row to every index, not only to those that have cells.
     """
-    sizes, stored = find_sides(observations.coords, observations.shape, groups, whole)
+    sizes, stored = observations.find_sides(groups, whole)
     if loss is None:
-        fitted = fit_offset(observations, offset, scale)
+        fitted = observations.fit_offset(offset, scale)
     else:
-        fitted = fit_link_offset(observations, offset, loss)
+        fitted = observations.fit_link_offset(offset, loss)
     return Frame(observations.shape, groups, stored, sizes, fitted, loss)

@@ -3,8 +3,6 @@
 from math import prod
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from sktf._cells.record import warn
 from sktf._cells.unfolding import side_sizes
@@ -15,8 +13,6 @@ _STRAY = 0.05
 _EMPTY = 0.1
 # Fibers, drawn at random, that tell what chance leaves.
 _N_FIBERS = 4096
-# Cells whose indices are joined at once, or more if there are more indices.
-_CHUNK = 2**16
 
 
 class CompletionWarning(UserWarning):
@@ -52,7 +48,7 @@ def warn_of_cells(observations, frame, stacklevel):
     kept = all(seen is None for seen in frame.stored)
     warn_unseen(observations, kept, stacklevel + 1)
     full = side_sizes(frame.shape, frame.groups)
-    warn_under_determined(observations.rows_in(frame), frame.groups, full, stacklevel + 1)
+    warn_under_determined(observations.rows_read(frame), frame.groups, full, stacklevel + 1)
 
 
 def warn_unseen(observations, kept, stacklevel):
@@ -135,7 +131,7 @@ def warn_under_determined(cells, groups, full, stacklevel):
     sizes, n_parts, outside = _parts(cells)
     n_free = sum(sizes) - len(sizes) + 1
     # The first rows mostly hold enough distinct cells, and counting these takes a sort.
-    n_cells = cells.first(4 * n_free).n_distinct()
+    n_cells = cells.take(slice(0, 4 * n_free)).n_distinct()
     if n_cells < n_free:
         n_cells = cells.n_distinct()
     found = []
@@ -172,24 +168,7 @@ def _parts(cells):
 
     Of these, how many there are, and the share of the cells outside the largest.
     """
-    starts = np.cumsum([0, *cells.shape])
-    labels, seen = np.arange(starts[-1]), np.zeros(starts[-1], bool)
-    for part in _parts_of(cells, max(starts[-1], _CHUNK)):
-        rows = part + starts[:-1]
-        seen[rows] = True
-        first, *others = labels[rows].T
-        ends = np.tile(first, len(others)), np.concatenate(others)
-        edges = coo_array((np.ones(ends[0].size, bool), ends), shape=(starts[-1],) * 2)
-        labels = connected_components(edges, directed=False)[1][labels]
-        if (labels == labels[0]).all():  # whatever the other cells join
-            return list(cells.shape), 1, 0.0
-    n_seen = [np.count_nonzero(mode) for mode in np.split(seen, starts[1:-1])]
-    in_part = np.bincount(labels[: cells.shape[0]], cells.row_counts(cells.shape)[0])
-    return n_seen, np.count_nonzero(in_part), 1 - in_part.max() / in_part.sum()
-
-
-def _parts_of(cells, n_rows):
-    """Yield the indices of so many cells at once."""
-    for block in cells.blocks():
-        for start in range(0, len(block.coords), n_rows):
-            yield block.coords[start : start + n_rows]
+    counts, labels = cells.row_counts(cells.shape), cells.joined_indices()
+    n_seen = [*map(np.count_nonzero, counts)]
+    in_part = np.bincount(labels[: cells.shape[0]], weights=counts[0])
+    return n_seen, np.count_nonzero(in_part), 1 - in_part.max() / len(cells.values)

@@ -2,6 +2,7 @@
 
 import re
 from datetime import date, timedelta
+from functools import partial, reduce
 from itertools import repeat
 from numbers import Real
 from typing import NamedTuple
@@ -110,6 +111,25 @@ class LabelTable(NamedTuple):
                 CompletionWarning,
                 outside(),
             )
+
+
+def joined_labels(tables):
+    """Return the labels of each mode that any of several tables has.
+
+    They are sorted, unless all have the same ones in an order of their own. A table is given by
+    its labels.
+    """
+    joined = []
+    for parts in zip(*tables, strict=True):
+        if not all(map(partial(_alike, parts[0]), parts)):
+            column = reduce(_joined, parts)[:, None]
+            parts = LabelTable.read(column, "X of all processes").labels
+        joined.append(parts[0])
+    return joined
+
+
+def _alike(labels, others):
+    return labels.dtype == others.dtype and np.array_equal(labels, others)
 
 
 def number_of(label, mode, categories):

@@ -1,14 +1,37 @@
-"""Observed cells, once they are trusted."""
+"""Observed cells, once they are trusted.
 
+Rows that lie on several processes have the same methods (``sktf._objective.spread``), and so have
+those in files (``sktf._cells.stream``) as far as fits ask for them.
+"""
+
+from functools import reduce
 from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 
-from sktf._cells.sorting import count_distinct, count_each, drawn_cells
-from sktf._cells.unfolding import to_cells
+from sktf._cells import offset
+from sktf._cells.joining import joined_indices
+from sktf._cells.sorting import cell_numbers, count_distinct, count_each, drawn_cells
+from sktf._cells.unfolding import find_sides, to_cells
 
 # Of more rows, about so many tell how many are of distinct cells.
 _MANY = 2**17
+
+
+class Numbered(NamedTuple):
+    """Numbers of cells, from 0 up, the same for equal ones, and how many distinct ones."""
+
+    numbers: np.ndarray
+    n_distinct: int
+
+    def mask(self, chosen):
+        """Return which rows are of the distinct cells ``chosen``, a mask."""
+        return chosen[self.numbers]
+
+    def of(self, mask):
+        """Return the numbers of rows of a mask."""
+        return self.numbers[mask]
 
 
 class Observations(NamedTuple):
@@ -36,13 +59,14 @@ class Observations(NamedTuple):
         """Return all of them at once."""
         return self
 
-    def first(self, n_rows):
-        """Return the indices of the first rows alone, as observations."""
-        return self._replace(coords=self.coords[:n_rows], values=None, weights=None)
-
     def for_terms(self):
         """Return those that additive terms are fitted to."""
         return self
+
+    @property
+    def ranks(self):
+        """The processes that rows lie on: None, since all lie in this one."""
+        return None
 
     def seen_by(self, frame):
         """Return the observations as the factorization of a frame reads them."""
@@ -57,29 +81,87 @@ class Observations(NamedTuple):
         alike = self.weights.strides == (0,)  # then nothing is multiplied
         return float(self.values.mean() if alike else np.average(self.values, weights=self.weights))
 
-    def n_distinct(self):
-        """Return how many distinct cells there are."""
-        return count_distinct(self.coords, self.shape)
+    def n_distinct(self, modes=None):
+        """Return how many distinct cells there are, or of indices of some modes."""
+        if modes is None:
+            return count_distinct(self.coords, self.shape)
+        return count_distinct(self.coords[:, modes], [self.shape[mode] for mode in modes])
+
+    def numbered(self):
+        """Return the numbers of distinct cells."""
+        numbers = cell_numbers(self)
+        return Numbered(numbers, int(numbers.max()) + 1)
+
+    def drawn_apart(self, share, rng):
+        """Return the observations but for a random share of the distinct cells, and these."""
+        return self.apart(drawn_cells(self.coords, share, rng))
+
+    def drawn(self, share, rng):
+        """Return the observations of a random share of the distinct cells."""
+        return self.take(drawn_cells(self.coords, share, rng))
+
+    def apart(self, mask):
+        """Return the observations but for those of a mask, and these."""
+        return self.take(~mask), self.take(mask)
+
+    def rows_read(self, frame):
+        """Return the observations with the rows that they read of each factor of a frame."""
+        cells = to_cells(self.coords, frame.shape, frame.groups, frame.stored)
+        return self._replace(coords=cells, shape=frame.sizes)
+
+    def n_read(self, frame):
+        """Return how many observations have rows in all modes of a frame."""
+        return len(frame.read(self).values)
+
+    def unread(self, counts):
+        """Return which observations read a row that has no cells, of ``counts`` of each mode."""
+        pairs = zip(counts, self.coords.T, strict=True)
+        return np.any([count[column] == 0 for count, column in pairs], axis=0)
+
+    def squares_left(self, predict):
+        """Return the sum of squared errors of predictions, weights of mean 1."""
+        left = self.values - predict(self.coords)
+        return self.weights / self.weights.mean() @ left**2
+
+    def checksum(self, before=0):
+        """Return a number that other observations hardly have."""
+        return reduce(lambda sum_, array: crc32(np.ascontiguousarray(array), sum_), self, before)
+
+    def find_sides(self, groups, whole=False, beside=None):
+        """Return the number of rows of each side and those stored, with those of others beside."""
+        coords = self.coords if beside is None else np.concatenate([self.coords, beside.coords])
+        return find_sides(coords, self.shape, groups, whole)
+
+    def joined_indices(self):
+        """Return a label for each index of each mode, the same where cells join them."""
+        return joined_indices(self)
+
+    def fit_offset(self, kind, scale, tol=None):
+        """Return the offset of a kind (``sktf._cells.offset.fit_offset``)."""
+        return offset.fit_offset(self, kind, scale, tol)
+
+    def fit_link_offset(self, kind, loss, tol=None):
+        """Return the offset of a kind below the link of a loss."""
+        return offset.fit_link_offset(self, kind, loss, tol)
+
+    def level_share(self):
+        """Return the share of the squares of the values that their mean holds."""
+        return offset.level_share(self)
+
+    def kurtosis(self):
+        """Return the fourth central moment of the values over the squared second."""
+        return offset.kurtosis(self)
+
+    def largest_left(self, frame):
+        """Return the largest absolute value that the offset of a frame leaves."""
+        return float(offset.largest(frame.left(self)))
 
     def fibers(self):
         """Return about how many distinct cells there are, and fibers with cells along each mode."""
-        share, modes = min(1.0, _MANY / len(self.coords)), range(len(self.shape))
-        told = self.coords
-        if share < 1:
-            told = told[drawn_cells(told, share, np.random.RandomState(0))]
+        share, modes = min(1.0, _MANY / len(self.values)), range(len(self.shape))
+        told = self.drawn(share, np.random.RandomState(0)) if share < 1 else self
         others = [[n for n in modes if n != mode] for mode in modes]
-        fibers = [count_distinct(self.coords[:, o], [self.shape[n] for n in o]) for o in others]
-        return count_distinct(told, self.shape) / share, fibers
-
-    def rows_in(self, frame):
-        """Return the observations of the rows that the factorization of a frame reads."""
-        rows = to_cells(self.coords, frame.shape, frame.groups, frame.stored)
-        return self._replace(coords=rows, shape=frame.sizes)
-
-    def split(self, draw):
-        """Return the observations that a draw (``cell_draw``) leaves, and those that it takes."""
-        out = draw(self.coords)
-        return self.take(~out), self.take(out)
+        return told.n_distinct() / share, [self.n_distinct(some) for some in others]
 
     def row_counts(self, sizes):
         """Return for each side of these sizes how many observations read each of its rows."""

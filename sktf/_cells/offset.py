@@ -10,11 +10,11 @@ from sktf._cells.unfolding import find_sides, to_cells
 # "auto" takes the mean off where it exceeds this many standard deviations: a component that holds
 # such a level has converged, relative to it, before the rest is worth a step. Below, components
 # hold it as well as an offset does, and one that multiplies needs it.
-_LEVEL = 10
+LEVEL = 10
 # Relative tolerances of additive terms, of up to so many cells and of more.
 _EXACT, _FINE, _MANY = 1e-12, 1e-5, 10**5
-# Values of largest size 1 that differ by no more from an offset differ by rounding.
-_ALIKE = 1e-12
+# Differences of equal values leave rounding errors of this size, nothing to descend on.
+ROUNDING = 1e-12
 # Newton steps of an offset below a link, no term moving further in one of them, until they do not.
 _NEWTON, _FARTHEST, _STILL = 50, 2.0, 1e-8
 # Values whose squares are held at once.
@@ -76,9 +76,9 @@ class Moments(NamedTuple):
     def offset(self, kind, scale):
         """Return what ``fit_offset`` returns, the mean in the place of an additive offset."""
         if kind == "auto":
-            kind = "mean" if abs(self.mean) > _LEVEL * np.sqrt(self.spread) else None
+            kind = "mean" if abs(self.mean) > LEVEL * np.sqrt(self.spread) else None
         level, square = (0.0, self.square) if kind is None else (self.mean, self.spread)
-        if max(self.high / self.unit - level, level - self.low / self.unit) <= _ALIKE:
+        if max(self.high / self.unit - level, level - self.low / self.unit) <= ROUNDING:
             return Offset(self.unit * level, (), 0.0)
         rms = self.unit * float(np.sqrt(square)) if scale else 1.0
         return Offset(self.unit * level, (), rms)
@@ -97,23 +97,27 @@ def fit_offset(observations, kind, scale, tol=None):
     """
     coords, values, weights, _ = observations
     if tol is None:
-        tol = _EXACT if len(values) <= _MANY else _FINE
+        tol = tolerance(len(values))
     # In units of a power of two near the largest value, no square over- or underflows.
     unit = _unit(largest(values))
     values = values / unit
     mean = observations._replace(values=values).mean()
     if kind == "auto":
         std = np.sqrt(_mean_square(values, weights, mean))
-        kind = "mean" if np.abs(mean) > _LEVEL * std else None
+        kind = "mean" if np.abs(mean) > LEVEL * std else None
     level = mean if kind is not None else 0.0
     terms = _additive_terms(observations, values - level, tol) if kind == "additive" else ()
     values -= Offset(level, terms, 1.0).at(coords) if terms else level
-    # Differences of equal values leave rounding errors, nothing to descend on.
-    if largest(values) <= _ALIKE:
+    if largest(values) <= ROUNDING:
         rms = 0.0
     else:
         rms = float(unit * np.sqrt(_mean_square(values, weights))) if scale else 1.0
     return Offset(float(unit * level), tuple(unit * term for term in terms), rms)
+
+
+def tolerance(n_cells):
+    """Return the relative tolerance of additive terms of so many cells."""
+    return _EXACT if n_cells <= _MANY else _FINE
 
 
 def largest(values):

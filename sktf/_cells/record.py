@@ -53,8 +53,8 @@ def note_cells(observations):
     """Write down how many cells a fit sees, and how many each index has that has some."""
     n_cells = len(observations.values)
     counts = [count[count > 0] for count in observations.row_counts(observations.shape)]
-    distinct = observations.n_distinct() if n_cells <= _MANY else None
-    note(n_cells=n_cells, n_distinct=distinct, counts=counts)
+    n_distinct = observations.n_distinct() if n_cells <= _MANY else None
+    note(n_cells=n_cells, n_distinct=n_distinct, counts=counts)
 
 
 def _n_distinct(coords, shape):
@@ -117,3 +117,9 @@ def tell_once(held, stacklevel):
     """Warn of each of the warnings that differs; ``stacklevel`` as seen from here."""
     for message in {(type(message), str(message)): message for message in held}.values():
         warn(message, None, stacklevel + 1)
+
+
+def give(held, stacklevel):
+    """Warn of what was held back and is in the record already."""
+    for message in held:
+        warnings.warn(message, stacklevel=stacklevel + 1)

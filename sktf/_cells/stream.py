@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from sktf._cells.frame import Frame
+from sktf._cells.joining import joined_indices
 from sktf._cells.observations import Observations
+from sktf._cells.offset import largest
 from sktf._cells.sorting import cell_draw, count_distinct
 from sktf._cells.stored import StoredCells
 
@@ -63,7 +65,7 @@ class Stream:
     draw: Any = None
     out: Any = None
 
-    in_memory = False
+    in_memory, ranks = False, None
 
     @property
     def values(self):
@@ -71,9 +73,8 @@ class Stream:
         n_out = 0 if self.out is None else len(self.out.values)
         return _Values(self.cells.n_rows - n_out, *self.bounds())
 
-    @property
-    def coords(self):
-        """All indices, which are not held at once."""
+    def numbered(self):
+        """Raise, for not all indices are held at once."""
         raise ValueError(
             "Most of the first rows of X repeat a cell, and to hold some cells out all rows would "
             "have to be compared, but X lies in files. Average the rows of each cell first, or "
@@ -118,10 +119,6 @@ class Stream:
                     break
         return _joined(taken, self.shape)
 
-    def first(self, n_rows):
-        """Return the first observations."""
-        return self.take(slice(0, n_rows))
-
     def whole(self):
         """Return all of them at once."""
         return _joined([*self.blocks()], self.shape)
@@ -135,12 +132,21 @@ class Stream:
         """Return the observations as the factorization of a frame reads them."""
         return replace(self, shape=frame.sizes, frame=frame)
 
-    rows_in = seen_by
+    rows_read = seen_by
 
-    def split(self, draw):
-        """Return the observations that a draw (``cell_draw``) leaves, and those that it takes."""
+    def drawn_apart(self, share, rng):
+        """Return the observations but for a random share of the distinct cells, and these."""
+        draw = cell_draw(len(self.shape), share, rng)
         out = self._drawn(draw)
         return replace(self, draw=draw, out=out), out
+
+    def largest_left(self, frame):
+        """Return the largest absolute value that the offset of a frame leaves."""
+        return max(float(largest(frame.left(block))) for block in self.blocks())
+
+    def joined_indices(self):
+        """Return a label for each index of each mode, the same where cells join them."""
+        return joined_indices(self)
 
     def _drawn(self, draw):
         with closing(self.blocks()) as blocks:

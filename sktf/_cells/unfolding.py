@@ -23,17 +23,30 @@ def find_sides(coords, shape, groups, whole=False):
     ValueError
         When a side has more cells than an int64 can number.
     """
-    full = side_sizes(shape, groups)
-    if max(full) >= 2**63:
+    seen = [
+        None if whole and not is_large(size, group) else indices_seen(coords, shape, group)
+        for size, group in zip(side_sizes(shape, groups), groups, strict=True)
+    ]
+    return stored_sides(seen, shape, groups)
+
+
+def indices_seen(coords, shape, group):
+    """Return the sorted distinct indices of a side, each a number."""
+    (size,) = side_sizes(shape, [group])
+    if size >= 2**63:
         raise ValueError(
-            f"row_modes cuts shape={shape} into a side of {max(full):.1e} cells, more than can be "
+            f"row_modes cuts shape={shape} into a side of {size:.1e} cells, more than can be "
             "numbered; give other row_modes, or encode columns whose indices have gaps."
         )
+    return seen_indices(_linear(coords, shape, group), size)
+
+
+def stored_sides(seen, shape, groups):
+    """Return the number of rows of each side, and the indices stored; None of ``seen`` are all."""
+    full = side_sizes(shape, groups)
     stored = [
-        None
-        if whole and not is_large(size, group)
-        else _stored(_linear(coords, shape, group), size)
-        for size, group in zip(full, groups, strict=True)
+        None if its is None or len(its) == size else its
+        for its, size in zip(seen, full, strict=True)
     ]
     sizes = [size if seen is None else len(seen) for size, seen in zip(full, stored, strict=True)]
     return tuple(sizes), stored
@@ -47,11 +60,6 @@ def side_sizes(shape, groups):
 def is_large(size, group):
     """Whether a side of several modes is too large to give a row to every index."""
     return size > _MOST_ROWS and len(group) > 1
-
-
-def _stored(linear, size):
-    seen = seen_indices(linear, size)
-    return None if len(seen) == size else seen
 
 
 def seen_indices(column, size):

@@ -44,10 +44,7 @@ def check_observations(estimator, X, y, sample_weight, shape, categories=None):
 
 def _check_labels(estimator, X, y, sample_weight, categories):
     """Return the coordinates of labels, y, the weights, and the labels of each mode."""
-    refuse_masked(X, "X")
-    with explained(about_labels, "X", X, y):
-        weights = _check_weights(sample_weight, X)
-        table = LabelTable.read(X, "X", weights > 0)
+    table, weights = _labels_and_weights(X, y, sample_weight)
     numbers = table.among(categories) if len(categories) else table.numbers
     numbers[weights == 0] = 0
     X, y = _read(estimator, X, y, numbers=numbers)
@@ -55,6 +52,27 @@ def _check_labels(estimator, X, y, sample_weight, categories):
         numbers, "Keep to the labels of the fit to go on from, or set warm_start=False."
     )
     return _check_coordinates(estimator, X), y, weights, list(categories) or table.labels
+
+
+def _labels_and_weights(X, y, sample_weight):
+    refuse_masked(X, "X")
+    with explained(about_labels, "X", X, y):
+        weights = _check_weights(sample_weight, X)
+        return LabelTable.read(X, "X", weights > 0), weights
+
+
+def labels_of(X, y, sample_weight):
+    """Return the distinct labels of each column of X, in order."""
+    return _labels_and_weights(X, y, sample_weight)[0].labels
+
+
+def has_rows(X, sample_weight):
+    """Whether there are rows of positive weight, or what is no table at all."""
+    try:
+        n_rows = _num_samples(X)
+    except TypeError:
+        return True
+    return n_rows > 0 and (sample_weight is None or bool(np.any(np.asarray(sample_weight) != 0)))
 
 
 def _check_label_shape(shape, coords, categories):
@@ -139,24 +157,6 @@ def _answer_new(labels, numbers, handle_unknown):
         )
     if handle_unknown == "auto":
         labels.warn_new(numbers)
-
-
-def check_clip(clip):
-    """Raise where ``clip`` is neither None nor "range" nor two numbers, the least first."""
-    clip_bounds(clip, (0.0, 0.0))
-
-
-def clip_bounds(clip, seen):
-    """Return the bounds that ``clip`` asks for of predictions; ``seen`` are those of y."""
-    if clip is None or isinstance(clip, str):
-        return None if clip is None else seen
-    try:
-        low, high = (float(bound) for bound in clip)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f'clip={clip!r}: expected "range" or two numbers.') from error
-    if not low <= high:
-        raise ValueError(f"clip={clip!r}: the least value comes first, and neither is NaN.")
-    return low, high
 
 
 def check_mode(estimator, mode, order):

@@ -86,7 +86,7 @@ class Growth(NamedTuple):
             tol=0.0,
             patience=min(self.patience, _PATIENCE),
             progress=progress,
-            pruning=Pruning(factorization, objective, self.losses[-1].reach(training.values)),
+            pruning=Pruning(factorization, objective, self.losses[-1].reach(training)),
         )
 
 

@@ -15,8 +15,9 @@ import numpy as np
 from sktf._descent.pruning import compressions, mean_factors
 from sktf._descent.race import as_good
 from sktf._objective.components import sum_of_products
+from sktf._objective.devices import cells_by_row
 from sktf._objective.nonnegative_rows import descend_rows
-from sktf._objective.row_equations import CellsByRow, others_of, solve_rows
+from sktf._objective.row_equations import others_of
 
 # A sweep that changes the held-out error by a smaller share is the last one, of so many at most.
 _LITTLE, _SWEEPS = 1e-3, 30
@@ -157,14 +158,14 @@ class Polish:
         """Return the cells in the order of a mode, those of many cells anew each time."""
         if mode in self._kept:
             return self._kept[mode]
-        by_row = CellsByRow.of(self._cells, mode, self._dtype)
+        by_row = cells_by_row(self._cells, mode, self._dtype)
         if self._n_cells <= _MANY:
             self._kept[mode] = by_row
         return by_row
 
     def _solved(self, mode, others, solve, start):
         """Return the rows of a mode as ``solve`` makes them of their normal equations."""
-        return solve_rows(self._by_row(mode), others, solve, [start])
+        return self._by_row(mode).solve(others, solve, [start])
 
     def sweep(self, model, penalty):
         """Return the model after one sweep."""

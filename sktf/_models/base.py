@@ -10,12 +10,13 @@ from sklearn.utils import check_scalar
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from sktf._cells.clipping import clip_bounds
 from sktf._cells.frame import Frame
 from sktf._cells.identifiability import CompletionWarning
-from sktf._cells.offset import Offset, largest
+from sktf._cells.offset import Offset
 from sktf._cells.record import with_extension
 from sktf._cells.unfolding import is_large, side_sizes, to_cells
-from sktf._cells.validation import check_cells, check_extension, check_mode, clip_bounds
+from sktf._cells.validation import check_cells, check_extension, check_mode
 from sktf._models.export import cp_tensor, dense_tensor, offset_components
 from sktf._models.extension import solve_rows, with_terms
 from sktf._models.honesty import warn_far_predictions, warn_wild_predictions
@@ -232,10 +233,10 @@ class BaseCompletion(LabeledFactors, VersionedPickle, ScoresAnyUnit, Summarized,
 
     def _warn_of_predictions(self, observations, error, stacklevel):
         """Warn where predictions are far beyond what was observed; once, of the worst."""
-        left = max(largest(self._frame().left(block)) for block in observations.blocks())
-        far = warn_far_predictions(self._rows, float(left), stacklevel)
+        left = observations.largest_left(self._frame())
+        far = warn_far_predictions(self._rows, left, stacklevel)
         if not far and self.clip is None:
-            warn_wild_predictions(self, observations.values, error, stacklevel)
+            warn_wild_predictions(self, observations.bounds(), error, stacklevel)
 
     def predict(self, X) -> np.ndarray:
         """Predict the value of each cell.

@@ -54,7 +54,7 @@ class BorrowedFitting(Fitting):
         return run
 
     def _make_lender(self):
-        frame = _by_modes(self.frame, self.training, self.held_out)
+        frame = self.frame.by_modes(self.training, self.held_out)
         cells = self.estimator._lender(), frame, self.training, self.held_out
         told = {"seen": self._seen, "data": self._data, "make": self._make}
         return kind_of_fitting(*cells)(*cells, **told)
@@ -128,10 +128,6 @@ class BorrowedFitting(Fitting):
         return self._descend_again(everything, run)
 
 
-def _by_modes(frame, training, held_out):
-    return frame.by_modes(np.concatenate([training.coords, held_out.coords]))
-
-
 def make_fitting(estimator, frame, training, held_out, told):
     """Return the call of fit that suits the cells.
 
@@ -139,7 +135,7 @@ def make_fitting(estimator, frame, training, held_out, told):
     """
     kind = kind_of_fitting(estimator, frame, training, held_out)
     if kind is Fitting and _borrows(estimator, frame, held_out):
-        seen = _by_modes(frame, training, held_out)
+        seen = frame.by_modes(training, held_out)
         lender = kind_of_fitting(estimator._lender(), seen, training, held_out)
         kind = BorrowedFitting if lender is SampledFitting else kind
     return kind(estimator, frame, training, held_out, **told)

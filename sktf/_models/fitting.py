@@ -86,7 +86,7 @@ class Fitting:
         )
         prune = estimator._prunes(held_out is not None) and self._can_prune()
         step = make_step(estimator.step, estimator.learning_rate)
-        largest = losses[-1].reach(training.values)
+        largest = losses[-1].reach(training)
         return Problem(
             training=objective,
             held_out=held_out and self._held_out_objective(losses[0]),

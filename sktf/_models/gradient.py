@@ -7,13 +7,13 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
+from sktf._cells.clipping import check_clip
 from sktf._cells.frame import fit_frame
 from sktf._cells.identifiability import warn_empty_fibers, warn_of_cells
 from sktf._cells.offset import Offset
-from sktf._cells.record import current_record, note, note_cells, warn
-from sktf._cells.sorting import cell_draw, cell_numbers
+from sktf._cells.record import current_record, note, note_cells, recorded, warn
 from sktf._cells.stream import fit_streamed_frame
-from sktf._cells.validation import check_clip, check_held_out, check_readable
+from sktf._cells.validation import check_held_out
 from sktf._descent.recording import to_frame
 from sktf._descent.threads import one_blas_thread
 from sktf._docs import documented
@@ -21,23 +21,21 @@ from sktf._models.borrowed import best_start, make_fitting
 from sktf._models.checkpoint import Checkpoint
 from sktf._models.files import FilesCompletion
 from sktf._models.fitting import Fitting
+from sktf._models.holding_out import hold_out
 from sktf._models.honesty import warn_cap_binds, warn_nothing_learned
 from sktf._models.links import Linked
 from sktf._models.offset_choice import best_offset
+from sktf._models.ranks import fit_on_ranks, refuse_ranks
 from sktf._models.restoring import restoring_features
 from sktf._models.rows import drawn_to_mean
 from sktf._models.sklearn_types import CallbackSupportMixin, checks_parameters
-from sktf._models.verdict import held_out_facts
+from sktf._models.verdict import check_given, held_out_facts
 from sktf._objective.components import component_norms, product_singular_values
 from sktf._objective.devices import check_device
 from sktf._objective.links import LINKS
 from sktf._objective.losses import LOSSES
 from sktf._objective.measurements import SensingObjective, check_measurements, fit_sensing_frame
 
-# early_stopping="auto" holds cells out from this many distinct observed cells on.
-_ENOUGH_TO_HOLD_OUT = 100
-# Held-out cells there are at most, and cells from which on these are drawn without a number each.
-_MOST_HELD_OUT, _TOO_MANY_TO_NUMBER, _FIRST_ROWS = 200_000, 2**17, 2**12
 _NOT_MOVED = (
     "the loss has hardly moved from its start, so increase init_scale or max_iter (deep models "
     "leave a small start late)."
@@ -90,26 +88,52 @@ class GradientDescentCompletion(CallbackSupportMixin, Linked, FilesCompletion):
 
     @checks_parameters()
     def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None) -> Self:
-        with restoring_features(self), Checkpoint(self) as checkpoint:
-            check_device(self.device)
-            check_clip(self.clip)
+        with restoring_features(self):
+            if self.distributed:
+                return fit_on_ranks(self, self._fit_cells, X, y, sample_weight, X_val, y_val)
+            self._check_parameters()
             observations = self._read(X, y, sample_weight)
-            self._check_values(observations.values)
+            given = check_held_out(self, X_val, y_val, observations.shape)
+            return self._fit_cells(observations, given, {"X": X, "y": y})
+
+    def _check_parameters(self):
+        """Raise where parameters cannot be used here."""
+        check_device(self.device)
+        check_clip(self.clip)
+        if self.distributed and self.checkpoint is not None:
+            raise ValueError(
+                f"checkpoint={self.checkpoint!r} is the file of a fit in one process; set "
+                "checkpoint=None or distributed=False."
+            )
+
+    def _fit_cells(self, observations, given, data):
+        """Fit the model to observations, and those held out or None; callbacks get ``data``."""
+        with Checkpoint(self) as checkpoint:
+            self._check_values(observations)
             frame = self._kept_to_read(observations) or self._new_frame(observations)
-            given = self._given_held_out(X_val, y_val, frame)
+            if given is not None:
+                check_given(given, frame, self.early_stopping)
+                self._check_values(given, "y_val")
             rng = checkpoint.begin("X", observations, given)
-            training, held_out = self._hold_out(observations, given, frame, rng)
-            told = {"seen": observations.bounds(), "data": {"X": X, "y": y}}
+            training, held_out = hold_out(self, observations, given, frame, rng)
+            told = {"seen": observations.bounds(), "data": data}
             frame = self._judged(frame, training, held_out)
             fitting = make_fitting(self, frame, training, held_out, told)
             del training  # the refit needs the room
             note_cells(observations)
-            warn_of_cells(observations, frame, 3)
+            warn_of_cells(observations, frame, 4)
             refits = self.refit and held_out is not None and given is None
             fitting, run = self._descend(fitting, rng, observations if refits else None)
-            self._set_fitted(fitting, run)
+            self._set_fitted(fitting, run, 6)
             self._warn_of_fit(fitting, observations, single_cells=given is None)
             return self
+
+    @recorded
+    def _fit_read(self, observations, held_out):
+        """Fit to observations that are read already, for an average."""
+        self._validate_params()
+        self.n_features_in_ = len(observations.shape)
+        return self._fit_cells(observations, held_out, {})
 
     def _descend(self, fitting, rng, everything=None):
         """Return the fitting of the best offset and its best run, after a descent on everything."""
@@ -178,6 +202,7 @@ class GradientDescentCompletion(CallbackSupportMixin, Linked, FilesCompletion):
         1
         """
         with restoring_features(self), Checkpoint(self) as checkpoint:
+            refuse_ranks(self, "fit_measurements")
             measurements = check_measurements(self, A, y, sample_weight)
             note(n_measurements=len(measurements.values))
             groups = self._mode_groups(measurements.arrays.ndim - 1)
@@ -186,7 +211,8 @@ class GradientDescentCompletion(CallbackSupportMixin, Linked, FilesCompletion):
             told = {"seen": measurements.bounds(), "data": {}}
             fitting = Fitting(self, frame, measurements, None, **told, make=SensingObjective)
             rng = checkpoint.begin("A", measurements)
-            return self._set_fitted(*self._descend(fitting, rng))
+            fitting, run = self._descend(fitting, rng)
+            return self._set_fitted(fitting, run, 5)
 
     def trace_frame(self):
         """Return ``trace_`` as a table.
@@ -213,19 +239,6 @@ class GradientDescentCompletion(CallbackSupportMixin, Linked, FilesCompletion):
         """
         check_is_fitted(self)
         return to_frame(self.trace_)
-
-    def _given_held_out(self, X_val, y_val, frame):
-        """Return the cells given to stop on as the model sees them, or None."""
-        given = check_held_out(self, X_val, y_val, frame.shape)
-        if given is None:
-            return None
-        if not self.early_stopping:
-            raise ValueError("X_val and y_val are held out to stop on: set early_stopping=True.")
-        check_readable(frame, given)
-        self._check_values(given.values, "y_val")
-        if np.abs(given.seen_by(frame).values).max() > 1e100:  # their squares would overflow
-            raise ValueError("y_val is more than 1e100 times as large as y; give both one unit.")
-        return given
 
     def _new_frame(self, observations):
         """Return the frame fitted to observations."""
@@ -262,9 +275,7 @@ class GradientDescentCompletion(CallbackSupportMixin, Linked, FilesCompletion):
     def _kept_to_read(self, observations):
         """Return the frame of the fit to go on from, None without, if it has rows for all cells."""
         n_rows = len(observations.values)
-        return self._kept(
-            observations.shape, lambda kept: len(kept.read(observations).values) == n_rows
-        )
+        return self._kept(observations.shape, lambda kept: observations.n_read(kept) == n_rows)
 
     def _kept(self, shape, suffices):
         """Return the frame of the fit to go on from, None without; raise unless it suffices."""
@@ -306,47 +317,13 @@ class GradientDescentCompletion(CallbackSupportMixin, Linked, FilesCompletion):
             prune = self.prune
         return prune and not self._goes_on()
 
-    def _hold_out(self, observations, given, frame, rng):
-        """Split off held-out cells: those given, a random share, or None."""
-        if given is not None or not self.early_stopping:
-            return observations, given
-        many = len(observations.values) > _TOO_MANY_TO_NUMBER
-        if many and len(observations.shape) > 1 and self._are_many(observations):
-            share = self._share_of(len(observations.values))
-            return observations.split(cell_draw(len(observations.shape), share, rng))
-        numbers = cell_numbers(observations.seen_by(frame))
-        n_cells = int(numbers.max()) + 1
-        # A vector tells of no index by its other ones.
-        enough = n_cells >= _ENOUGH_TO_HOLD_OUT and len(observations.shape) > 1
-        if self.early_stopping == "auto" and not enough:
-            return observations, None
-        n_held_out = int(np.ceil(self._share_of(n_cells) * n_cells))
-        if n_held_out >= n_cells:
-            raise ValueError(
-                f"early_stopping=True with validation_fraction={self.validation_fraction} leaves "
-                f"no cell to train on, of {n_cells} observed; set early_stopping=False."
-            )
-        chosen = np.zeros(n_cells, bool)
-        chosen[rng.permutation(n_cells)[:n_held_out]] = True
-        out = chosen[numbers]
-        return observations.take(~out), observations.take(out)
-
-    def _are_many(self, observations):
-        """Whether the first rows, of very many, are mostly of distinct cells."""
-        first = observations.take(slice(0, _FIRST_ROWS))
-        return first.n_distinct() > _FIRST_ROWS / 2
-
-    def _share_of(self, n_cells):
-        """Return the share of cells that is held out; more would tell no more."""
-        return min(self.validation_fraction, _MOST_HELD_OUT / n_cells)
-
     def _losses(self):
         if self.loss in LINKS:
             return (LINKS[self.loss],)
         names = {"auto": ("huber", "squared")}.get(self.loss, (self.loss,))
         return tuple(LOSSES[name](self.huber_delta) for name in names)
 
-    def _set_fitted(self, fitting, run):
+    def _set_fitted(self, fitting, run, stacklevel):
         """Set all fitted attributes at once, then tell how the descent ended."""
         theta, trace = fitting.theta(run), fitting.trace(run)
         attributes = fitting.attributes(theta)
@@ -370,27 +347,27 @@ class GradientDescentCompletion(CallbackSupportMixin, Linked, FilesCompletion):
         fitting.end(attributes)
         if run.status == "interrupted":
             raise KeyboardInterrupt("The model keeps the best state it has reached.")
-        self._warn(run)
+        self._warn(run, stacklevel)
         return self
 
     def _warn_of_fit(self, fitting, observations, single_cells):
         """Warn of what the fit cannot be trusted in."""
         if fitting.verdict and single_cells:
-            warn_empty_fibers(observations, 4)
+            warn_empty_fibers(observations, 5)
         if fitting.binds:
-            warn_cap_binds(self._most_components(), 4)
+            warn_cap_binds(self._most_components(), 5)
         chosen = self._chooses_offset() and bool(self.offset_terms_)
         if self.converged_ or not fitting.learned:  # else that is the reason
-            warn_nothing_learned(fitting.verdict, self.offset_terms_, chosen, 4)
+            warn_nothing_learned(fitting.verdict, self.offset_terms_, chosen, 5)
         if self.converged_:
-            self._warn_of_predictions(observations, self._error, 5)
+            self._warn_of_predictions(observations, self._error, 6)
 
-    def _warn(self, run):
+    def _warn(self, run, stacklevel):
         if run.status == "max_iter":
             moved = run.loss < 0.999 * run.first_loss
             warn(
                 f"The descent did not converge in max_iter={self.max_iter} iterations; "
                 + ("increase max_iter or tol." if moved else _NOT_MOVED),
                 ConvergenceWarning,
-                5,  # the caller of fit
+                stacklevel,
             )

@@ -2,7 +2,6 @@
 
 from math import inf, prod
 
-from sktf._cells.offset import kurtosis, level_share
 from sktf._models.fitting import Fitting
 from sktf._models.linked import LinkedFitting, LinkedGrowth
 from sktf._models.sampled import SampledFitting
@@ -63,8 +62,8 @@ def _are_many_or_sparse(estimator, frame, training):
 
 def _are_tame(estimator, frame, training, held_out):
     """Whether squares, and starts inside subspaces, will do for these values."""
-    if len(frame.sizes) > 2 and not estimator._starts_positive and level_share(training) > _LEVEL:
+    if len(frame.sizes) > 2 and not estimator._starts_positive and training.level_share() > _LEVEL:
         return False
     if len(training.values) > _TOO_MANY:
         return True
-    return max(map(kurtosis, (training, held_out))) <= _HEAVY
+    return max(cells.kurtosis() for cells in (training, held_out)) <= _HEAVY

@@ -78,21 +78,21 @@ def warn_nothing_learned(verdict, terms, chosen, stacklevel):
     )
 
 
-def warn_wild_predictions(model, values, error, stacklevel):
+def warn_wild_predictions(model, bounds, error, stacklevel):
     """Warn where cells are predicted far outside the range of the observed values.
 
     Parameters
     ----------
     model : BaseCompletion
         The fitted estimator.
-    values : ndarray
-        The observed values.
+    bounds : tuple of float
+        The least and the largest of the observed values.
     error : float
         How far predictions are off, in units of y.
     stacklevel : int
         That of the caller of fit, seen from here.
     """
-    rng, low, high = np.random.RandomState(0), values.min(), values.max()
+    rng, (low, high) = np.random.RandomState(0), bounds
     unit = max(high, -low) or 1.0
     if high / unit - low / unit < _ALIKE:
         return

@@ -44,7 +44,7 @@ class ScoresDeviance(ScoresAnyUnit):
 class Linked(ScoresDeviance):
     """An estimator whose parameter ``loss`` may name one with a link."""
 
-    def _check_values(self, values, source="y"):
+    def _check_values(self, cells, source="y"):
         """Raise where values are none of the loss, or the model has no means of it."""
         loss = LINKS.get(self.loss)
         if loss is None:
@@ -54,4 +54,9 @@ class Linked(ScoresDeviance):
                 f'loss="{self.loss}": means are sums of parts that are not negative; take '
                 'NonNegativeCPCompletion with offset=None, or loss="poisson".'
             )
-        loss.check(values, source)
+        if cells.ranks is not None:
+            raise ValueError(
+                f'loss="{self.loss}" reads the rows of all processes in one, and these are too '
+                "many; set distributed=False, and fit some of them."
+            )
+        loss.check(cells.values, source)

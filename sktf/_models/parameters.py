@@ -97,6 +97,9 @@ class DescentParameters(BaseCompletion):
         the time. Where there is one of the same fit (data, parameters, version of sktf), ``fit``
         goes on from it to the same bits; any other file is a ValueError that tells what differs,
         and one that cannot be written an OSError. Delete it to fit anew. See :ref:`checkpoints`.
+    distributed : bool, default=False
+        Whether ``fit`` is called by all processes of an initialised group of torch.distributed,
+        each with rows of its own: see :doc:`/guide/distributed`. All get the same estimator.
     device : str or torch.device, default="cpu"
         "cpu" runs compiled kernels; any other name is a PyTorch device, such as "cuda".
     dtype : {"float64", "float32"} or NumPy dtype, default="float64"
@@ -172,6 +175,7 @@ class DescentParameters(BaseCompletion):
     refit: bool = True
     warm_start: bool = False
     checkpoint: str | PathLike | None = None
+    distributed: bool = False
     device: str | TorchDevice = "cpu"
     dtype: str | type | np.dtype = "float64"
     # For researchers.
@@ -207,6 +211,7 @@ class DescentParameters(BaseCompletion):
         "verbose": ["verbose"],
         "warm_start": ["boolean"],
         "checkpoint": [str, PathLike, None],
+        "distributed": ["boolean"],
         "device": [str, TorchDevice],
         "dtype": [
             StrOptions({"float32", "float64"}),

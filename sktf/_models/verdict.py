@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sktf._cells.sorting import cell_numbers
+from sktf._cells.validation import check_readable
 
 # Standard errors by which components must be better than none to count for the rank.
 _SIGNIFICANT = 2
@@ -16,6 +17,15 @@ _EQUAL = 1e-24
 _FAR = 1e75
 # Mean deviances that are.
 _ALIKE = 1e-8
+
+
+def check_given(given, frame, early_stopping):
+    """Raise where nothing can be told by cells that are given to stop on."""
+    if not early_stopping:
+        raise ValueError("X_val and y_val are held out to stop on: set early_stopping=True.")
+    check_readable(frame, given)
+    if np.abs(given.seen_by(frame).values).max() > 1e100:  # their squares would overflow
+        raise ValueError("y_val is more than 1e100 times as large as y; give both one unit.")
 
 
 class Verdict(NamedTuple):

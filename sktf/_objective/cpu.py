@@ -90,9 +90,7 @@ class FusedObjective(Objective):
     @property
     def is_long(self):
         """Whether a gradient of all components takes long, and some may be left out of it."""
-        model, n_observed = self.factorization, len(self._cells[1])
-        work = n_observed * len(model.shape) * model.n_components + model.n_parameters
-        return model.separable and model.n_components >= _WIDE and work >= _LONG
+        return takes_long(self.factorization, len(self._cells[1]))
 
     def split(self, theta, some, others):
         """Return the objective of some components beside others at rest, and theta of these."""
@@ -172,6 +170,12 @@ class FusedObjective(Objective):
         tails, values, weights = self._cells
         rows = kernels.rows_of(*self._runs, tails)
         return loss_terms(factors, rows, values, weights, self.loss_function)
+
+
+def takes_long(model, n_observed):
+    """Whether a gradient of all components takes long, and some may be left out of it."""
+    work = n_observed * len(model.shape) * model.n_components + model.n_parameters
+    return model.separable and model.n_components >= _WIDE and work >= _LONG
 
 
 def n_threads():

@@ -1,10 +1,11 @@
-"""Which objective runs on which device."""
+"""Which objective, and which normal equations, run on which device, or on several ranks."""
 
 import numpy as np
 
 from sktf._cells.offset import largest
 from sktf._objective.cpu import FusedObjective
 from sktf._objective.linked import LinkedObjective
+from sktf._objective.row_equations import CellsByRow
 from sktf._objective.torch import TorchObjective
 
 # What users of other packages call a GPU.
@@ -13,6 +14,8 @@ _OTHER_NAMES = ("auto", "gpu")
 
 def make_objective(factorization, observations, loss, *, device, dtype):
     """Return ``theta -> (loss, gradient)``: weighted mean loss over the observations."""
+    if observations.ranks is not None:
+        return observations.objective(factorization, loss, device=device, dtype=dtype)
     device = str(device)
     most = np.finfo(np.dtype(dtype)).max
     if largest(observations.values) > most:
@@ -23,6 +26,13 @@ def make_objective(factorization, observations, loss, *, device, dtype):
     on_cpu = LinkedObjective if loss.linked else FusedObjective
     kind = on_cpu if device == "cpu" else TorchObjective
     return kind(factorization, observations, loss, device=device, dtype=dtype)
+
+
+def cells_by_row(observations, mode, dtype=np.float64):
+    """Return observations in the order of their rows in a mode, wherever they lie."""
+    if observations.ranks is not None:
+        return observations.by_row(mode, dtype)
+    return CellsByRow.of(observations, mode, dtype)
 
 
 def check_device(device):

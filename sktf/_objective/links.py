@@ -68,7 +68,7 @@ class Link:
         """Return the unit deviance of values about means, which may be on the boundary."""
         return self.value(self.link(mean), y)
 
-    def reach(self, values):
+    def reach(self, cells):
         """Return that no linear predictor is too large: yes for sure asks for any."""
         return np.inf
 
@@ -117,9 +117,9 @@ class Poisson(Link):
     def least(self, y):
         return 2 * (y - _entropy(y))
 
-    def reach(self, values):
+    def reach(self, cells):
         """Return how far from zero values ask components to reach."""
-        return float(np.abs(self.rough(values[:, 0]) - values[:, 1]).max())
+        return float(np.abs(self.rough(cells.values[:, 0]) - cells.values[:, 1]).max())
 
     def rough(self, y):
         """Return eta near which a value lies, finite at 0."""

@@ -8,8 +8,6 @@ so a compiled kernel needs only ``delta``.
 from dataclasses import dataclass
 from math import inf
 
-import numpy as np
-
 
 @dataclass(frozen=True)
 class ClippedSquare:
@@ -34,9 +32,9 @@ class ClippedSquare:
         """Loss of each value about what is predicted; numpy and torch alike."""
         return self.value(predicted - values)
 
-    def reach(self, values):
-        """Return how far from zero values ask components to reach."""
-        return float(np.abs(values).max())
+    def reach(self, cells):
+        """Return how far from zero the values of cells ask components to reach."""
+        return max(map(abs, cells.bounds()))
 
     def derivative(self, residual):
         """Derivative of each loss at the prediction."""

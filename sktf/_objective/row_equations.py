@@ -52,6 +52,10 @@ class CellsByRow(NamedTuple):
         _place(coords, values, weights, mode, starts, edges[:-1].copy(), others, *placed)
         return cls(edges, others, *placed)
 
+    def solve(self, others, solve, each=()):
+        """Return a row for every row of the mode: see ``solve_rows``."""
+        return solve_rows(self, others, solve, each)
+
 
 @compiled()
 def _place(coords, values, weights, mode, starts, free, others, in_order, weights_in_order):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sktf import CompletionWarning
-from sktf._cells import identifiability
+from sktf._cells import joining
 from sktf._cells.identifiability import warn_under_determined, warn_unseen
 from sktf._cells.validation import Observations
 from sktf.datasets import make_ratings
@@ -19,7 +19,8 @@ def check(X, shape, groups=MODES):
     X = np.asarray(X)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        warn_under_determined(Observations(X, None, None, shape), groups[: len(shape)], shape, 1)
+        cells = Observations(X, *np.ones((2, len(X))), shape)
+        warn_under_determined(cells, groups[: len(shape)], shape, 1)
     assert [w.category for w in caught] == [CompletionWarning] * len(caught)
     return str(caught[0].message) if caught else None
 
@@ -40,7 +41,7 @@ def parts_by_flooding(X):
 @pytest.mark.parametrize("shape", [(9, 8), (9, 8, 7), (5, 6, 7, 8)])
 def test_parts_are_those_of_a_flood(shape, seed, monkeypatch):
     """Random cells, from a few, which fall apart, to many, which do not; joined in pieces."""
-    monkeypatch.setattr(identifiability, "_CHUNK", 1)
+    monkeypatch.setattr(joining, "_CHUNK", 1)
     rng = np.random.RandomState(seed)
     X = rng.randint(shape, size=(3 + 6 * seed, len(shape)))
     n_parts, text = parts_by_flooding(X), check(X, shape, (*MODES, (3,)))
@@ -90,7 +91,7 @@ def test_ordinary_data_are_not_spoken_of(small_tensor, small_matrix):
 def test_indices_without_cells_are_counted_for_each_mode(shape):
     """In one warning; none where all occur."""
     coords = np.array([[i % 6, i % 4, i % 8] for i in range(24)])
-    observations = Observations(coords, None, None, shape)
+    observations = Observations(coords, *np.ones((2, len(coords))), shape)
     with pytest.warns(CompletionWarning) as told:
         warn_unseen(observations, False, 1)
     text = str(told[0].message)

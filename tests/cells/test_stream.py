@@ -8,7 +8,6 @@ from sktf._cells import stored, stream
 from sktf._cells.frame import fit_frame
 from sktf._cells.observations import Observations
 from sktf._cells.offset import Moments, fit_offset
-from sktf._cells.sorting import cell_draw
 from sktf._cells.stored import Stored, StoredCells, ahead
 from sktf._cells.stream import Stream, fit_streamed_frame
 
@@ -68,7 +67,7 @@ def test_what_is_told_of_all(cells, streamed):
     for pair in zip(streamed.row_counts(SHAPE), cells.row_counts(SHAPE), strict=True):
         assert_array_equal(*pair)
     assert_same(streamed.whole(), cells)
-    assert_same(streamed.first(13), cells.take(slice(13)))
+    assert_same(streamed.take(slice(0, 13)), cells.take(slice(13)))
     assert (streamed.fibers(), streamed.n_distinct()) == (cells.fibers(), cells.n_distinct())
 
 
@@ -82,8 +81,8 @@ def test_many_fibers_are_counted_by_a_share(cells, streamed, monkeypatch):
 
 def test_cells_are_held_out_alike(cells, streamed):
     """The draw of in-memory fits, whole cells, and what is left is told without reading it."""
-    draw = cell_draw(3, 0.2, np.random.RandomState(1))
-    (left, out), (kept, drawn) = cells.split(draw), streamed.split(draw)
+    left, out = cells.drawn_apart(0.2, np.random.RandomState(1))
+    kept, drawn = streamed.drawn_apart(0.2, np.random.RandomState(1))
     assert_same(drawn, out)
     assert_same(kept.whole(), left)
     assert 0 < len(drawn.values) < N

@@ -178,7 +178,7 @@ def test_sides_of_components_are_the_unfolding(groups):
     coords = np.array([cell for cell in np.ndindex(shape) if cell[1] != 2])
     cells = Observations(coords, np.ones(len(coords)), np.ones(len(coords)), shape)
     frame = fit_frame(cells, groups, None, False)
-    seen = frame.by_modes(coords)
+    seen = frame.by_modes(cells)
     assert seen.sizes == (3, 3, 5)
     factors = factors_of(seen.sizes, 2)
     rows = [np.vstack([factor, factor.mean(axis=0)]) for factor in factors]

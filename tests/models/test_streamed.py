@@ -24,7 +24,7 @@ from sktf import (
 )
 from sktf._cells import stored, stream
 from sktf._descent import streamed_polish
-from sktf._models import gradient, growth_choice, sampled, streamed
+from sktf._models import growth_choice, holding_out, sampled, streamed
 from sktf._objective import row_sums
 from sktf.datasets import open_entries
 
@@ -68,7 +68,7 @@ def write_table(folder, X, y):
 def small(monkeypatch):
     """Take what is said of many cells for fewer, so that tests are quick, in memory as well."""
     monkeypatch.setattr(streamed, "FEW", 1000)
-    monkeypatch.setattr(gradient, "_TOO_MANY_TO_NUMBER", 1000)
+    monkeypatch.setattr(holding_out, "_TOO_MANY_TO_NUMBER", 1000)
     monkeypatch.setattr(growth_choice, "_TOO_MANY", 1000)
     monkeypatch.setattr(sampled, "_ENOUGH", 5000)
     monkeypatch.setattr(stored, "BLOCK", 3000)
