@@ -261,7 +261,7 @@ class CompletionEnsemble(
                 f"estimator={member!r} has no random_state: all its fits would be the same."
             )
         refuse_checkpoint(member)
-        seeds = rng.randint(np.iinfo(np.int32).max, size=self.n_estimators)
+        seeds = rng.randint(np.iinfo(np.int32).max, size=int(self.n_estimators))
         return [clone(member).set_params(random_state=int(seed)) for seed in seeds]
 
     def _set_fitted(self, members):

@@ -264,7 +264,7 @@ class PosteriorCompletion(
                 model = _fit_inner(inner, observations, None, rng)
         if choice.weight < 1:
             tell_once(held, 4)
-        seeds = rng.randint(np.iinfo(np.int32).max, size=self.n_chains)
+        seeds = rng.randint(np.iinfo(np.int32).max, size=int(self.n_chains))
         return Begun(Space.of(observations), model, choice, [Chain(int(seed)) for seed in seeds])
 
     def _go_on(self, seen):

@@ -7,6 +7,7 @@ import numpy as np
 from sktf._averages.gibbs import Sampler
 from sktf._cells.frame import Frame, fit_frame
 from sktf._cells.unfolding import to_cells
+from sktf._objective.components import component_norms
 
 # Standard deviation of the entries of factors that begin small, on values of variance 1.
 _SMALL = 0.1
@@ -87,9 +88,7 @@ def _in_units(values, unit):
 
 def _balanced(factors):
     """Return factors whose columns have one RMS in all modes, as the prior expects of them."""
-    sizes = np.array([np.sqrt(np.mean(factor**2, axis=0)) for factor in factors])
-    mean = np.exp(np.log(np.maximum(sizes, 1e-300)).mean(axis=0))
-    return [
-        factor * mean / np.maximum(size, 1e-300)
-        for factor, size in zip(factors, sizes, strict=True)
-    ]
+    sizes = [component_norms([factor]) / np.sqrt(len(factor)) for factor in factors]
+    sizes = np.maximum(sizes, 1e-300)
+    mean = np.exp(np.log(sizes).mean(axis=0))
+    return [factor * (mean / size) for factor, size in zip(factors, sizes, strict=True)]

@@ -8,6 +8,8 @@ from sktf._objective.row_equations import CellsByRow, solve_rows
 
 # Relative to the sum of squares in a least-squares problem; keeps its matrix invertible.
 _RIDGE = 1e-10
+# Of larger values the normal equations would overflow.
+_LARGEST = 1e100
 
 
 def distinct_cells(observations):
@@ -28,6 +30,15 @@ def mean_squared_error(factors, cells):
         return float(np.average(residual**2, weights=cells.weights))
 
 
+def _check_squares(values):
+    """Raise where products of factors as large as values need would overflow."""
+    largest = np.abs(values).max()
+    if largest > _LARGEST:
+        raise ValueError(
+            f"y has values up to {largest:.1e}, whose squares overflow; set scale=True."
+        )
+
+
 def sparse_als(cells, rank, start, rng, max_iter, tol, keep):
     """Return factors, the number of sweeps, and whether the relative error settled to ``tol``.
 
@@ -35,6 +46,7 @@ def sparse_als(cells, rank, start, rng, max_iter, tol, keep):
     """
     factors = start or [rng.random_sample((size, rank)) for size in cells.shape]
     modes = [CellsByRow.of(cells, mode) for mode in range(len(cells.shape))]
+    _check_squares(cells.values)
     norm = np.sqrt(np.average(cells.values**2, weights=cells.weights))
     if norm == 0:
         return [np.zeros_like(factor) for factor in factors], 0, True

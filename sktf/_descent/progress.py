@@ -71,7 +71,7 @@ class ToldProgress(Progress):
     verbose : int
         1: the story of the fit; 2: besides every record, or growth of components.
     score : callable
-        run -> R^2 on held-out cells, or None.
+        run -> text of its score on held-out cells, or None.
     tick : callable
         ``theta or None -> bool``, called ``N_TICKS`` times; True stops the fit. None: the next
         tick follows at once.
@@ -199,4 +199,4 @@ class ToldProgress(Progress):
         if run.status == "diverged":
             return "diverged"
         score = self._score(run)
-        return f"loss = {run.loss:.3g}" if score is None else f"held-out R^2 {score:.3f}"
+        return f"loss = {run.loss:.3g}" if score is None else f"held-out {score}"

@@ -241,8 +241,10 @@ class Fitting:
         return judge(self.held_out, predicted, offset, mean, **how)
 
     def _score(self, run):
-        """Return R^2 on the held-out cells, None without any."""
-        return None if self.held_out is None else self._judged(run, doubts=False).score
+        """Return the score on the held-out cells as text, None without any."""
+        verdict = None if self.held_out is None else self._judged(run, doubts=False)
+        known = verdict is not None and verdict.score is not None
+        return f"{verdict.measure} {verdict.score:.3f}" if known else None
 
     def error(self, run):
         """Return how far a cell is off in units of y: held-out ones, or those trained on."""

@@ -70,9 +70,9 @@ def warn_nothing_learned(verdict, terms, chosen, stacklevel):
     )
     another = "model" if terms else 'offset ("additive"), model'
     warn(
-        f"Nothing was learned: {said} (R^2 {verdict.score:.3f}). Observe more cells, or drop "
-        f"indices with few of them; another {another} or number of starts (n_init) may do "
-        "better.",
+        f"Nothing was learned: {said} ({verdict.measure} {verdict.score:.3f}). Observe more cells, "
+        f"or drop indices with few of them; another {another} or number of starts (n_init) may "
+        "do better.",
         CompletionWarning,
         stacklevel + 1,
     )

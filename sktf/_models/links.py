@@ -54,6 +54,11 @@ class Linked(ScoresDeviance):
                 f'loss="{self.loss}": means are sums of parts that are not negative; take '
                 'NonNegativeCPCompletion with offset=None, or loss="poisson".'
             )
+        if self._nonnegative and not loss.needs_parts:
+            raise ValueError(
+                f'loss="{self.loss}": parts that are not negative only raise the linear predictor; '
+                'take loss="poisson_sum" for counts, or CPCompletion.'
+            )
         if cells.ranks is not None:
             raise ValueError(
                 f'loss="{self.loss}" reads the rows of all processes in one, and these are too '

@@ -36,7 +36,8 @@ class Verdict(NamedTuple):
     no spread; ``learned`` tells whether the components are of use, ``share`` how much of them is
     predicted, 1 where they are, and ``beats_mean`` whether that is better than the mean of y.
     ``squares`` are those of the errors, in one unit for all models of the same cells and summed
-    over the rows of a cell: what a model leaves of it, they all have.
+    over the rows of a cell: what a model leaves of it, they all have. ``measure`` is what the score
+    is called.
     """
 
     error: float
@@ -47,6 +48,7 @@ class Verdict(NamedTuple):
     share: float
     beats_mean: bool
     squares: np.ndarray
+    measure: str = "R^2"
 
 
 def judge(held_out, predicted, offset, mean, *, mean_will_do, doubts):
@@ -114,7 +116,8 @@ def judge_linked(held_out, offset, components, mean, loss, *, doubts):
     score_error = _error_of_ratio(kept, around) if has_spread else None
     errors = (float(np.sqrt(max(total, 0.0))) for total in (kept.sum(), of_mean.sum()))
     beats_mean = _is_less(kept, of_mean)
-    return Verdict(*errors, score, score_error, learned, float(share), beats_mean, kept)
+    told = score, score_error, learned, float(share), beats_mean, kept
+    return Verdict(*errors, *told, "D^2")
 
 
 def sums_of_cells(observations):

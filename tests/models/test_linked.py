@@ -180,7 +180,7 @@ def test_plain_descents_fit_as_well(options, n_rows):
 
 @pytest.mark.parametrize(
     "estimator",
-    [DeepCPCompletion(depth=1), DeepMatrixCompletion(n_init=2), NonNegativeCPCompletion(n_init=2)],
+    [DeepCPCompletion(depth=1), DeepMatrixCompletion(n_init=2)],
     ids=lambda estimator: type(estimator).__name__,
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -307,6 +307,10 @@ def test_ensembles_average_means():
         ),
         (lambda X, y: CPCompletion(loss="poisson").fit(X, y - 9), "row 0 of y has"),
         (lambda X, y: CPCompletion(loss="poisson_sum").fit(X, y), "NonNegativeCPCompletion with"),
+        (
+            lambda X, y: NonNegativeCPCompletion(loss="poisson").fit(X, y),
+            'only raise the linear predictor; take loss="poisson_sum"',
+        ),
         (lambda X, y: CPCompletion(loss="logistic").fit(X, 1.0 + (y > 2)), "CompletionClassifier"),
         (
             lambda X, y: CPCompletion(loss="poisson", shape=SHAPE).fit(X, y, X_val=X, y_val=-1 - y),

@@ -12,6 +12,7 @@ from sktf import (
     CPCompletion,
     DeepCPCompletion,
     HierarchicalCompletion,
+    NonNegativeCPCompletion,
     PosteriorCompletion,
 )
 
@@ -127,6 +128,18 @@ def test_single_precision_ends_earlier():
         model.set_params(scale=False).fit(X, y * 1e100)
 
 
+@pytest.mark.parametrize("size", [1e102, 1e300])
+def test_sparse_als_says_where_squares_overflow(size):
+    """Without ``scale``; with it they are of size 1."""
+    X, y = many_cells()
+    model = CPALSCompletion(2, scale=False, solver="sparse", **SHORT)
+    with pytest.raises(
+        ValueError, match=r"y has values up to \d.*, whose squares overflow; set sca"
+    ):
+        model.fit(X, y * size)
+    assert np.isfinite(model.set_params(scale=True).fit(X, y * size).predict(X)).all()
+
+
 @pytest.mark.parametrize("name", ["n_components", "depth"])
 def test_small_integers_are_integers(name):
     """Of NumPy's eight bits, with which products overflow, or Python's truth values."""
@@ -135,3 +148,21 @@ def test_small_integers_are_integers(name):
         model = DeepCPCompletion(**SHORT | {"n_components": 2, name: one})
         same = clone(model).set_params(**{name: 1})
         assert_array_equal(model.fit(X, y).predict(X), same.fit(X, y).predict(X))
+
+
+def test_chains_begin_from_factors_of_any_size():
+    """Parts of values near the largest number: their columns have squares beyond it."""
+    X, y = many_cells()
+    inner = NonNegativeCPCompletion(2, **SHORT)
+    model = PosteriorCompletion(inner, n_components=2, n_samples=2, n_chains=2, random_state=0)
+    assert np.isfinite(model.fit(X, np.abs(y) / np.abs(y).max() * 1e302).predict(X)).all()
+
+
+def test_one_chain_or_one_fit_may_be_called_true():
+    """As scikit-learn takes truth values for integers."""
+    X, y = many_cells()
+    chains = {"n_components": 2, "n_samples": 2, "random_state": 0}
+    for n in (1, True):
+        model = PosteriorCompletion(CPCompletion(2, **SHORT), n_chains=n, **chains)
+        assert len(model.fit(X, y)._draws.draws) == 2
+        assert len(CompletionEnsemble(CPCompletion(2), n_estimators=n).fit(X, y).estimators_) == 1
