@@ -191,7 +191,6 @@ class CompletionEnsemble(
         TypeError
             When the estimator is a class.
         """
-        refuse_ranks(self, "CompletionEnsemble")
         data = {"X": X, "y": y, "sample_weight": sample_weight, "X_val": X_val, "y_val": y_val}
         if self.estimators is not None:
             with restoring_features(self):
@@ -214,6 +213,8 @@ class CompletionEnsemble(
         if self.estimator is not None:
             raise ValueError("Give either estimator or estimators, not both.")
         kinds, rng = self._named_kinds(), check_random_state(self.random_state)
+        for kind in kinds:
+            refuse_ranks(kind, "CompletionEnsemble")
         told_of = data["X"], data["y"], data["sample_weight"], shape_of(kinds), labels_of(kinds)
         observations = check_observations(self, *told_of)
         kinds = [prepared(kind, observations.shape, rng) for kind in kinds]
@@ -260,6 +261,7 @@ class CompletionEnsemble(
             raise ValueError(
                 f"estimator={member!r} has no random_state: all its fits would be the same."
             )
+        refuse_ranks(member, "CompletionEnsemble")
         refuse_checkpoint(member)
         seeds = rng.randint(np.iinfo(np.int32).max, size=int(self.n_estimators))
         return [clone(member).set_params(random_state=int(seed)) for seed in seeds]
@@ -272,7 +274,7 @@ class CompletionEnsemble(
         order = np.lexsort((losses, np.nan_to_num(-scores, nan=np.inf)))
         members, scores = [members[i] for i in order], scores[order]
         # An interrupted fit may have fewer members than are asked for.
-        n_average = min(self.n_average or n_good(scores), len(members))
+        n_average = int(min(self.n_average or n_good(scores), len(members)))
         return self._set(members, scores, np.full(n_average, 1 / n_average), None)
 
     def _set(self, members, scores, weights, names):

@@ -24,7 +24,7 @@ from sktf._descent.threads import one_blas_thread
 from sktf._docs import documented
 from sktf._models.base import BaseCompletion
 from sktf._models.cp import CPCompletion
-from sktf._models.honesty import warn_nothing_learned
+from sktf._models.honesty import warn_nothing_learned, warn_wild_predictions
 from sktf._models.pickles import VersionedPickle
 from sktf._models.ranks import fit_on_ranks
 from sktf._models.restoring import restoring_features
@@ -355,6 +355,9 @@ class PosteriorCompletion(
         warn_of_cells(observations, begun.space.frame, 5)
         # Chains have additive terms, whatever the offset of the estimator is.
         warn_nothing_learned(begun.choice.verdict, (0.0,), False, 5)
+        if self.estimator_.clip is None:
+            told = self._at, self.shape_, observations.bounds(), self.noise_std_
+            warn_wild_predictions(*told, 5)
         if self.r_hat_ > _AGREE:
             warn(
                 f"The chains do not agree (r_hat_ = {self.r_hat_:.2f}): the cells leave several "

@@ -139,7 +139,11 @@ class Predictive(PredictsFrames):
             When the tensor would have more than 2**30 cells; ``predict`` those you need.
         """
         check_is_fitted(self)
-        return dense_tensor(self.shape_, lambda coords: self._mean(self._cells(coords)))
+        return dense_tensor(self.shape_, self._at)
+
+    def _at(self, coords):
+        """Return the mean of each cell."""
+        return self._mean(self._cells(coords))
 
     def _checked(self, X):
         """Return the coordinates of cells, and which of them are inside ``shape_``."""

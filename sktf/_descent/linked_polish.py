@@ -18,6 +18,8 @@ _FAR = 10
 # The level moves no further in one step. What has a smaller share of the mean curvature is flat:
 # the Newton step of a cell would lose all digits.
 _FARTHEST, _FLAT, _LEAST = 2.0, 1e-9, 1e-200
+# A longer step may leave so many times the deviance of the cells that are fitted.
+_WORSE = 1.1
 
 
 class LinkedRun(GrowingRun):
@@ -49,6 +51,10 @@ class LinkedPolish(Polish):
             cells = CellsByRow.of(numbers, mode)
             self._kept[mode] = cells._replace(values=cells.values.astype(np.int64))
         return self._kept[mode]
+
+    def _may_go_to(self, far, model):
+        # Held-out counts that are all zero would have any mean fall for ever.
+        return far.error(self._cells) <= _WORSE * model.error(self._cells)
 
     def sweep(self, model, penalty):
         eta = model.at(self._cells.coords) + self._cells.values[:, 1]

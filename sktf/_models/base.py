@@ -236,7 +236,8 @@ class BaseCompletion(LabeledFactors, VersionedPickle, ScoresAnyUnit, Summarized,
         left = observations.largest_left(self._frame())
         far = warn_far_predictions(self._rows, left, stacklevel)
         if not far and self.clip is None:
-            warn_wild_predictions(self, observations.bounds(), error, stacklevel)
+            told = self._at, self.shape_, observations.bounds(), error
+            warn_wild_predictions(*told, stacklevel)
 
     def predict(self, X) -> np.ndarray:
         """Predict the value of each cell.

@@ -78,13 +78,15 @@ def warn_nothing_learned(verdict, terms, chosen, stacklevel):
     )
 
 
-def warn_wild_predictions(model, bounds, error, stacklevel):
+def warn_wild_predictions(predict, shape, bounds, error, stacklevel):
     """Warn where cells are predicted far outside the range of the observed values.
 
     Parameters
     ----------
-    model : BaseCompletion
-        The fitted estimator.
+    predict : callable
+        Coordinates of cells -> what is predicted there.
+    shape : tuple of int
+        The mode sizes.
     bounds : tuple of float
         The least and the largest of the observed values.
     error : float
@@ -96,8 +98,8 @@ def warn_wild_predictions(model, bounds, error, stacklevel):
     unit = max(high, -low) or 1.0
     if high / unit - low / unit < _ALIKE:
         return
-    cells = [rng.randint(size, size=_N_CELLS) for size in model.shape_]
-    predicted = model._at(np.column_stack(cells))
+    cells = [rng.randint(size, size=_N_CELLS) for size in shape]
+    predicted = predict(np.column_stack(cells))
     least, largest = predicted.min(), predicted.max()
     allowed = max(_OUTSIDE * (high / unit - low / unit), _ERRORS * error / unit)
     if max(low / unit - least / unit, largest / unit - high / unit) > allowed:

@@ -28,8 +28,10 @@ class LinkedFitting(Fitting):
         level = np.full(len(y), loss.level(self.training.mean(), len(y)))
         # The unit of deviances is that of counts, or rates: what is small is so beside the mean's.
         around = float(np.average(loss.value(level, y), weights=weights))
-        # Of values that are all alike nothing is left beside the level.
-        return problem._replace(tol=problem.tol * around if y.min() < y.max() else np.inf)
+        unit = self.frame.offset.scale if loss.scaled else 1.0
+        # Of values that are all alike nothing is left beside a level.
+        nothing_left = y.min() == y.max() and self.estimator.offset is not None
+        return problem._replace(tol=np.inf if nothing_left else problem.tol * around / unit)
 
     def _loss(self):
         return self.problem.losses[-1]

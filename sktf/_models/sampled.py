@@ -235,6 +235,8 @@ class SampledFitting(Fitting):
             cells = everything.seen_by(self._plain)
             self.counts = self._row_counts(cells)
             self._polish(cells, run)
+        elif self.frame.offset.terms and not self.learned:
+            self.frame = self.frame.with_terms(everything, self.frame.offset.scale)
         return run
 
     def _polish(self, cells, run):

@@ -22,7 +22,10 @@ _ALIKE = 1e-14
 def _apply(name, array):
     """Apply a function of NumPy, or the method of a torch tensor."""
     method = getattr(array, name, None)
-    return getattr(np, name)(array) if method is None else method()
+    if method is not None:
+        return method()
+    with np.errstate(over="ignore"):  # where a mean is no number its deviance tells so
+        return getattr(np, name)(array)
 
 
 def _entropy(y):

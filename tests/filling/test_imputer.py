@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.impute import KNNImputer, SimpleImputer
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -22,7 +22,13 @@ from sklearn.utils.estimator_checks import (
     parametrize_with_checks,
 )
 
-from sktf import CompletionEnsemble, CompletionImputer, CPALSCompletion, PosteriorCompletion
+from sktf import (
+    CompletionEnsemble,
+    CompletionImputer,
+    CPALSCompletion,
+    CPCompletion,
+    PosteriorCompletion,
+)
 
 NAN = np.nan
 # scikit-learn's checks fit a handful of random rows, of which nothing is to be learned.
@@ -198,18 +204,19 @@ def test_types_of_numbers(dtype):
 
 
 def test_any_estimator_that_can_learn_rows():
-    """Alternating least squares, an ensemble; a posterior cannot."""
+    """Alternating least squares, an ensemble, chains; a regression cannot."""
     truth, X = table()
     for estimator in (
         CPALSCompletion(2, solver="sparse"),
         CompletionEnsemble(CPALSCompletion(2, n_init=1, solver="sparse"), n_estimators=2),
+        PosteriorCompletion(CPCompletion(2), n_components=2, n_chains=2),
     ):
         filled = CompletionImputer(estimator, random_state=0).fit_transform(X)
         error = (filled - truth) / truth.std(axis=0)
         assert np.sqrt(np.mean(error[np.isnan(X)] ** 2)) < 0.3
         assert "random_state=0" not in repr(estimator)
     with pytest.raises(ValueError, match="'estimator' parameter .*'extend'"):
-        CompletionImputer(PosteriorCompletion()).fit(X)
+        CompletionImputer(LinearRegression()).fit(X)
 
 
 @pytest.mark.parametrize(

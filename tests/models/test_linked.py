@@ -359,3 +359,58 @@ def test_single_large_counts_do_not_capture_the_fit():
     noise = mean_poisson_deviance(y_hidden, mean)
     around = mean_poisson_deviance(y_hidden, np.full(len(mean), y.mean()))
     assert left - noise < 0.5 * (around - noise)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 7.0, 100.0])
+@pytest.mark.parametrize("loss", ["poisson", "poisson_sum", "logistic"])
+def test_values_that_are_all_alike_are_what_is_predicted(loss, value):
+    """Also where there is no level: to a thousandth, and what is on the boundary comes near it."""
+    kind = NonNegativeCPCompletion if loss == "poisson_sum" else CPCompletion
+    value = min(value, 1.0) if loss == "logistic" else value
+    X = np.argwhere(np.ones((10, 8, 6)))
+    model = kind(loss=loss, offset=None, random_state=0).fit(X, np.full(len(X), value))
+    assert_allclose(model.predict(X), value, rtol=1e-3, atol=5e-3)
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e6, 1e12])
+def test_sums_of_parts_have_no_unit(unit):
+    """The descent sees values of mean 1, and so does the loss at which it has converged."""
+    rng, shape = np.random.default_rng(0), (20, 15, 12)
+    mean = dense_from_factors([rng.gamma(0.7, size=(n, 3)) for n in shape])
+    y, X = rng.poisson(5 * mean / mean.mean()).ravel().astype(float), np.argwhere(np.ones(shape))
+    seen = rng.random(len(y)) < 0.4
+    model = NonNegativeCPCompletion(loss="poisson_sum", n_init=1, random_state=0)
+    expected = model.fit(X[seen], y[seen]).score(X[seen], y[seen])
+    assert model.fit(X[seen], unit * y[seen]).score(X[seen], unit * y[seen]) == pytest.approx(
+        expected, abs=1e-3
+    )
+
+
+@pytest.mark.filterwarnings("ignore::sktf.CompletionWarning")
+@pytest.mark.parametrize("offset", [None, "auto", "additive"])
+def test_few_counts_that_are_not_zero(offset):
+    """Held-out counts are all zero: means of seen cells neither fall nor rise without end."""
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        X = np.unique(np.stack([rng.integers(0, n, 900) for n in (15, 12, 8)], axis=1), axis=0)
+        y = np.zeros(len(X))
+        y[rng.integers(0, len(X), 3)] = 1
+        model = CPCompletion(loss="poisson", offset=offset, random_state=0).fit(X, y)
+        assert np.isfinite(model.loss_) and model.predict(X).max() < 10
+
+
+@pytest.mark.filterwarnings("ignore::sktf.CompletionWarning")
+def test_terms_alone_are_fitted_to_all_cells():
+    """Where no component is of use: residuals of all rows add up to what the ridge leaves.
+
+    That is a term, of size 1 at most, times the ridge of 1; to those not held out they added up to
+    twenty times as much.
+    """
+    rng, shape = np.random.default_rng(1), (30, 25, 20)
+    terms = [rng.normal(0, 0.5, n) for n in shape]
+    X = np.stack([rng.integers(0, n, 8000) for n in shape], axis=1)
+    eta = 1 + sum(term[column] for term, column in zip(terms, X.T, strict=True))
+    y = rng.poisson(np.exp(eta)).astype(float)
+    model = CPCompletion(loss="poisson", offset="additive", random_state=0).fit(X, y)
+    assert model.rank_ == 0
+    assert np.abs(np.bincount(X[:, 0], y - model.predict(X))).max() < 8

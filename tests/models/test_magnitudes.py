@@ -165,4 +165,5 @@ def test_one_chain_or_one_fit_may_be_called_true():
     for n in (1, True):
         model = PosteriorCompletion(CPCompletion(2, **SHORT), n_chains=n, **chains)
         assert len(model.fit(X, y)._draws.draws) == 2
-        assert len(CompletionEnsemble(CPCompletion(2), n_estimators=n).fit(X, y).estimators_) == 1
+        fits = CompletionEnsemble(CPCompletion(2), n_estimators=n, n_average=n).fit(X, y)
+        assert len(fits.estimators_) == fits.n_average_ == 1
