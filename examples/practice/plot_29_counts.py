@@ -48,21 +48,20 @@ for name, predicted in {
     print(f"{name}: D^2 {explained(predicted):.3f}")
 
 # %%
+# The quarter of the cells that was counted tells of the others nearly all that there is to tell.
+#
 # A week at one station: what was counted, what the model says, and the means that counts were drawn
-# from.
+# from. One station has 44 counts, which tell its peaks to within half of their height.
 
 place = int(np.argmin(np.abs(places.sum(axis=1) - np.median(places.sum(axis=1)))))
 week = [(place, hour, day) for day in range(7) for hour in range(24)]
 at = np.arange(168) / 24
 told = seen[place].T.ravel()
-figure, ax = plt.subplots(figsize=(9, 3.4), layout="constrained")
+figure, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
 ax.plot(at, mean[place].T.ravel(), color="0.7", lw=3, label="true mean")
 ax.plot(at, model.predict(week), color="C0", lw=1.5, label="predicted mean")
 ax.plot(at[told], rides[place].T.ravel()[told], "o", color="C1", ms=4, label="counted")
 ax.set(ylabel="rides in an hour", xlim=(0, 7), xticks=np.arange(7) + 0.5)
 ax.set_xticklabels(["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"])
-ax.legend(loc="upper left")
+figure.legend(loc="outside upper center", ncols=3, fontsize="large")
 plt.show()
-
-# %%
-# The quarter of the cells that was counted tells of the others nearly all that there is to tell.

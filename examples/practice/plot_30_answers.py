@@ -3,8 +3,8 @@ Answers of persons to items over sessions
 =========================================
 
 80 persons answer 40 items in 6 sessions, right or wrong; of each three answers two are missing. The
-log-odds of a right answer are effects of person, item and session, and one component: a group of
-items that some persons learn from session to session.
+log-odds of a right answer are effects of person and item, and one component: a group of items that
+some persons learn from session to session, and others forget.
 """
 
 import matplotlib.pyplot as plt
@@ -45,7 +45,9 @@ print("components:", model.estimator_.rank_)
 
 # %%
 # The chance of a right answer to the first twenty items, for the ten persons who learn most and the
-# ten who learn least.
+# ten who learn least. Components tell the two apart, but are drawn in, to chances of 0.39 to 0.77
+# where the truth goes from 0.18 to 0.94: of some 80 answers a person held-out cells choose a strong
+# penalty on rows. Without it hidden answers are predicted worse.
 
 order = np.argsort(learns)
 figure, axes = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True, layout="constrained")

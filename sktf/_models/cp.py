@@ -101,14 +101,15 @@ class CPCompletion(GradientDescentCompletion):
 
     Notes
     -----
-    From 15,000 cells on, and from 500 on where less than 6 % of a tensor of order 3 or more is
-    seen, components grow a few at a time from small starts inside the leading subspaces of a sample
-    of the cells [2]_, and are polished on all cells by ridge regressions of the rows of each
-    factor, which minimize ``sum_e w_e (y_e - T_e)^2 + penalty * sum_n |factors[n]|^2``; held-out
-    cells choose the penalty. Otherwise, starts race and are averaged. Any of ``init``,
-    ``init_scale``, ``init_mean``, ``loss``, ``step``, ``learning_rate``, ``record_every``,
-    ``measures`` and ``warm_start`` that is not the default asks for descent on all cells, and so
-    does ``prune=False``.
+    From 15,000 cells on, and from 500 on where less than 6 % of a tensor of order 3 or more is seen
+    (with the losses of counts and of yes or no sooner: :doc:`/guide/counts`), components grow a few
+    at a time from small starts inside the leading subspaces of a sample of the cells [2]_, and are
+    polished on all cells by ridge regressions of the rows of each factor, which minimize
+    ``sum_e w_e (y_e - T_e)^2 + penalty * sum_n |factors[n]|^2``; held-out cells choose the penalty.
+    Otherwise, starts race and are averaged. Any of ``init``, ``init_scale``, ``init_mean``,
+    ``step``, ``learning_rate``, ``record_every``, ``measures`` and ``warm_start`` that is not the
+    default asks for descent on all cells, and so do ``prune=False`` and ``loss="squared"`` or
+    ``"huber"``.
 
     References
     ----------

@@ -106,9 +106,10 @@ class NonNegativeCPCompletion(GradientDescentCompletion):
     least squares.
 
     Components grow on a sample of the cells, and are polished on all, wherever those of
-    `CPCompletion` do. They start from positive mean, not inside leading subspaces, whose vectors
-    have signs. A polish solves for the rows by non-negative least squares, entry by entry [3]_:
-    what grows on what is left can only add, and what was too large before shrinks there.
+    `CPCompletion` do, but for those of ``loss="poisson_sum"``, whose starts race. They start from
+    positive mean, not inside leading subspaces, whose vectors have signs. A polish solves for the
+    rows by non-negative least squares, entry by entry [3]_: what grows on what is left can only
+    add, and what was too large before shrinks there.
 
     References
     ----------

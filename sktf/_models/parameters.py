@@ -98,7 +98,7 @@ class DescentParameters(BaseCompletion):
         goes on from it to the same bits; any other file is a ValueError that tells what differs,
         and one that cannot be written an OSError. Delete it to fit anew. See :ref:`checkpoints`.
     distributed : bool, default=False
-        Whether ``fit`` is called by all processes of an initialised group of torch.distributed,
+        Whether ``fit`` is called by all processes of an initialized group of torch.distributed,
         each with rows of its own: see :doc:`/guide/distributed`. All get the same estimator.
     device : str or torch.device, default="cpu"
         "cpu" runs compiled kernels; any other name is a PyTorch device, such as "cuda".
