@@ -183,9 +183,9 @@ def main(names, n_fits, quick):
     """Run the parts of these names, or all; return whether each goal is met."""
     if quick:
         parts = {
-            "fits": partial(fits, 150, looks=(50, 150)),
-            "threads": partial(threads, n_fits=18),
-            "processes": partial(processes, n_fits=4),
+            "fits": partial(fits, 63, looks=(27, 63)),
+            "threads": partial(threads, n_fits=9),
+            "processes": partial(processes, n_fits=2),
             "mutations": partial(mutations, 50),
         }
     else:
