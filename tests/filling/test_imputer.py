@@ -22,7 +22,13 @@ from sklearn.utils.estimator_checks import (
     parametrize_with_checks,
 )
 
-from sktf import CompletionEnsemble, CompletionImputer, CPALSCompletion, PosteriorCompletion
+from sktf import (
+    CompletionEnsemble,
+    CompletionImputer,
+    CPALSCompletion,
+    CPCompletion,
+    PosteriorCompletion,
+)
 
 NAN = np.nan
 # scikit-learn's checks fit a handful of random rows, of which nothing is to be learned.
@@ -223,6 +229,16 @@ def test_any_estimator_that_can_learn_rows():
 def test_bounds_of_standardized_values_are_refused(estimator):
     """They are in the units of no feature."""
     with pytest.raises(ValueError, match="clip=.*the estimator sees standardized.*transform ret"):
+        CompletionImputer(estimator).fit(table()[1])
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [CPCompletion(loss="poisson"), CompletionEnsemble(CPCompletion(loss="logistic"))],
+)
+def test_losses_of_values_that_are_not_standardized_are_refused(estimator):
+    """Standardized values are no counts, and neither yes nor no."""
+    with pytest.raises(ValueError, match=r'loss="\w+": .*standardized.*fill the table with sktf'):
         CompletionImputer(estimator).fit(table()[1])
 
 
