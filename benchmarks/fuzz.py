@@ -31,7 +31,13 @@ from fuzz_cases import draw
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
 
-from sktf import CompletionEnsemble, CompletionImputer, CompletionWarning, PosteriorCompletion
+from sktf import (
+    CompletionClassifier,
+    CompletionEnsemble,
+    CompletionImputer,
+    CompletionWarning,
+    PosteriorCompletion,
+)
 
 _SECONDS, _FAR, _LONGEST = 20, 100, 600
 # Of scikit-learn, where X_val or a later X is a table and X was an array, or the reverse.
@@ -42,7 +48,7 @@ _NAMES = r"\b[Xy]\b|[Xy]_val|sample.weight|array|column|mode|label|estimator|inp
 _REMEDY = re.compile(
     "expected|must|give|set |leave|divide|encode|pass |instead|needs?|minimum|at least|learn|drop"
     "|reshape|require|should|keep|lower|raise|install|choose|use|remove|belong|goes|convert|cannot"
-    "|to fill|where|observe|every|each|fit again|comes first|takes|replace",
+    "|to fill|where|observe|every|each|fit again|comes first|takes?|replace",
     re.IGNORECASE,
 )
 
@@ -121,8 +127,8 @@ def judge(case):
     with warnings.catch_warnings(record=True) as later:
         warnings.simplefilter("always")
         warnings.simplefilter("error", RuntimeWarning)
-        imputes = isinstance(model, CompletionImputer)
-        (check_imputer if imputes else check_model)(case, model, twin, kinds)
+        checks = {CompletionImputer: check_imputer, CompletionClassifier: check_classifier}
+        checks.get(type(model), check_model)(case, model, twin, kinds)
     check_warnings(later)
     return "fit" + "".join(sorted(f", {kind.__name__}" for kind in kinds))
 
@@ -187,6 +193,15 @@ def check_model(case, model, twin, kinds):
     check_copies(case, model, twin, model.predict, X)
     check_outside(model, cells)
     check_extension(model, cells)
+
+
+def check_classifier(case, model, twin, kinds):
+    """Labels are two of those given, and chances lie between 0 and 1."""
+    X = cells_inside(model.estimator_) if "sample_weight" in case.options else case.X
+    chances = model.predict_proba(X)
+    assert np.isfinite(chances).all() and (chances >= 0).all() and np.allclose(chances.sum(1), 1)
+    assert np.isin(model.predict(X), model.classes_).all(), "a label that is new"
+    check_copies(case, model, twin, model.predict_proba, X)
 
 
 def check_copies(case, model, twin, answer, X):

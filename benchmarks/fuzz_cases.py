@@ -28,6 +28,8 @@ ESTIMATORS = {
     sktf.PosteriorCompletion: 2,
     sktf.CompletionImputer: 2,
 }
+#: How often counts, or yes and no, take the place of other values.
+_LINKED = 0.1
 #: Values of the domain of each parameter.
 _VALUES = {
     "offset": ["auto", "mean", "additive", None],
@@ -94,6 +96,10 @@ def draw(number):
     cells, shape = _cells(rng)
     values, kind = _values(rng, cells, shape)
     estimator, told = _estimator(rng, shape)
+    # A generator of its own: the other cases stay what they were.
+    linked = np.random.default_rng([2027, number])
+    if linked.random() < _LINKED and _descends(estimator):
+        estimator, values, kind = _linked(linked, estimator, cells, shape)
     told.append(kind)
     if isinstance(estimator, sktf.CompletionImputer):
         return Case(number, estimator, _table(rng, cells, values, shape), None, {}, told)
@@ -157,6 +163,33 @@ def _estimator(rng, shape):
         members = [(f"m{n}", _with_parameters(rng, _pick(rng, kinds[:7])(), shape)) for n in (0, 1)]
         estimator.set_params(estimators=members, estimator=None)
     return estimator, told
+
+
+def _descends(estimator):
+    """Whether an estimator, or the one in it, has losses of counts and of yes and no."""
+    inner = getattr(estimator, "estimator", None)
+    if isinstance(estimator, sktf.CompletionEnsemble) and inner is not None:
+        estimator = inner
+    return "loss" in estimator.get_params(deep=False)
+
+
+def _linked(rng, estimator, cells, shape):
+    """Return an estimator with a loss that has a link, or a classifier, and such values."""
+    factors = [rng.standard_normal((size, 2)) for size in shape]
+    terms = [factor[mode] for factor, mode in zip(factors, cells.T, strict=True)]
+    eta = np.clip(_pick(rng, [0.3, 1.0, 3.0]) * np.prod(terms, axis=0).sum(1), -8, 8)
+    kind = _pick(rng, ["poisson", "poisson", "logistic", "logistic", "labels"])
+    for name in estimator.get_params():
+        if name.split("__")[-1] == "loss":
+            estimator.set_params(**{name: "logistic" if kind == "labels" else kind})
+    if kind == "poisson":
+        if isinstance(estimator, sktf.NonNegativeCPCompletion):
+            estimator.set_params(loss="poisson_sum")
+        return estimator, rng.poisson(np.exp(eta)).astype(float), kind
+    yes = (rng.random(len(cells)) < 1 / (1 + np.exp(-eta))).astype(float)
+    if kind == "labels":
+        return sktf.CompletionClassifier(estimator, random_state=0), yes, kind
+    return estimator, yes, kind
 
 
 def _with_parameters(rng, estimator, shape):

@@ -9,11 +9,16 @@ from sklearn.base import clone
 from sklearn.utils import assert_all_finite, column_or_1d, get_tags
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
+from sktf._cells.complaints import about_labels, explained, is_blank
+from sktf._cells.record import holding_back, outside, tell_once
+from sktf._cells.stored import Stored
+from sktf._cells.validation import check_weights
 from sktf._docs import documented
 from sktf._models.base import BaseCompletion
 from sktf._models.cp import CPCompletion
+from sktf._models.links import has_loss
 from sktf._models.pickles import VersionedPickle
 from sktf._models.sklearn_types import (
     BaseEstimator,
@@ -21,7 +26,6 @@ from sktf._models.sklearn_types import (
     MetaEstimatorMixin,
     checks_parameters,
 )
-from sktf._objective.links import link_of
 
 _NAME = "logistic"
 
@@ -124,13 +128,19 @@ class CompletionClassifier(ClassifierMixin, MetaEstimatorMixin, VersionedPickle,
 
         Raises
         ------
+        KeyboardInterrupt
+            On Ctrl-C. The classifier then has the best state that the estimator has kept; where
+            it has none, it is as before.
         ValueError
-            When y has not two classes, y_val another one, the estimator no loss with a link, or
-            for what it raises.
+            When y has not two classes, or a label is blank or of another kind than the others,
+            when y_val has another class, the estimator no loss of yes and no, or for what it
+            raises.
+        TypeError
+            When X or y is that of ``open_entries``, in files.
         """
+        _refuse_files(X, y, X_val, y_val)
         y = _labels(y, "y")
-        present = _check_sample_weight(sample_weight, y) > 0
-        classes = np.unique(y[present] if present.any() else y)
+        classes = np.unique(y[check_weights(sample_weight, y) > 0])
         if len(classes) != 2:
             raise ValueError(
                 "Only binary classification is supported: y has to have two classes, yes and no, "
@@ -142,20 +152,36 @@ class CompletionClassifier(ClassifierMixin, MetaEstimatorMixin, VersionedPickle,
             if not np.isin(y_val, classes).all():
                 raise ValueError("y_val holds a label that y has not; leave those rows out.")
             y_val = (y_val == classes[1]).astype(np.float64)
+        model, yes = self._new_model(), (y == classes[1]).astype(np.float64)
+        try:
+            with holding_back() as held:
+                model.fit(X, yes, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
+        finally:
+            if hasattr(model, "rank_"):  # also where Ctrl-C has ended the fit
+                self._set_fitted(classes, model)
+            tell_once(held, outside())
+        return self
+
+    def _new_model(self):
+        """Return a fresh estimator, with the loss."""
         model = clone(self._inner())
         if "loss" in model.get_params(deep=False):
             model.set_params(loss=_NAME)
+        if not has_loss(model, _NAME):
+            raise ValueError(
+                f'estimator={self.estimator!r} has no loss="{_NAME}"; take one that descends, such '
+                "as CPCompletion, or a CompletionEnsemble of such with this loss."
+            )
         if self.random_state is not None:
             model.set_params(random_state=self.random_state)
-        yes = (y == classes[1]).astype(np.float64)
-        model.fit(X, yes, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
-        if getattr(link_of(model), "name", None) != _NAME:
-            raise ValueError(f'estimator={self.estimator!r} has no loss="{_NAME}"; give it one.')
+        return model
+
+    def _set_fitted(self, classes, model):
+        """Set all fitted attributes at once."""
         self.classes_, self.estimator_ = classes, model
         vars(self).pop("feature_names_in_", None)
         names = ("n_features_in_", "feature_names_in_")
         vars(self).update({name: vars(model)[name] for name in names if name in vars(model)})
-        return self
 
     def predict_proba(self, X) -> np.ndarray:
         """Predict the probabilities of both classes.
@@ -209,7 +235,53 @@ def _labels(y, name):
         raise ValueError(
             f"CompletionClassifier requires y to be passed, but the target {name} is None."
         )
+    _refuse_blank_or_mixed(y, name)
     y = column_or_1d(y, warn=True)
-    assert_all_finite(y, input_name=name)
-    check_classification_targets(y)
+    if y.dtype == object and not all(map(_is_text, y)):
+        y = np.array(y.tolist())  # numbers, or booleans
+    with explained(about_labels, name.replace("y", "X"), None, y):
+        assert_all_finite(y, input_name=name)
+    with explained(_about_targets, name):
+        check_classification_targets(y)
     return y
+
+
+def _about_targets(error, name):
+    """Return what to raise about labels that are no classes."""
+    return ValueError(
+        f"{name}: {error} Give two labels; shares of yes, between 0 and 1, are values of "
+        f'CPCompletion with loss="{_NAME}".'
+    )
+
+
+def _refuse_blank_or_mixed(y, name):
+    """Raise where labels, also those of a list, are blank, or some strings and others not."""
+    dtype = getattr(y, "dtype", None)
+    if isinstance(dtype, np.dtype) and dtype.kind in "biuUS":
+        return
+    labels = np.asarray(y, dtype=object).ravel().tolist()
+    blank = next((row for row, label in enumerate(labels) if is_blank(label)), None)
+    if blank is not None:
+        raise ValueError(
+            f"Input {name} contains NaN: row {blank} has no label. Cells without an answer are "
+            "missing: leave those rows out."
+        )
+    other = next((n for n, label in enumerate(labels) if _is_text(label) != _is_text(labels[0])), 0)
+    if other:
+        raise ValueError(
+            f"{name} mixes strings and other labels: row 0 has {labels[0]!r}, row {other} has "
+            f"{labels[other]!r}. Give all of one kind, as {name}.astype(str) makes them."
+        )
+
+
+def _is_text(label):
+    return isinstance(label, str)
+
+
+def _refuse_files(*data):
+    """Raise where one of X, y, X_val and y_val lies in files."""
+    if any(isinstance(given, Stored) for given in data):
+        raise TypeError(
+            "CompletionClassifier reads X and y in memory, and these lie in files; pass "
+            "np.asarray(X) and np.asarray(y), if they fit."
+        )

@@ -1,5 +1,7 @@
 """Members of an ensemble: their fits, beside each other, and what each knows of a cell."""
 
+import re
+
 import numpy as np
 from sklearn.utils.parallel import delayed
 
@@ -15,11 +17,20 @@ _FAILED = 3
 
 
 def fit_all(members, data, told, n_jobs):
-    """Put fitted members in the place of members; what they warn of is added to ``told``."""
+    """Put fitted members in the place of members; what they warn of is added to ``told``.
+
+    Of members whose warnings differ in numbers alone, one tells.
+    """
     fits = [delayed(_fit)(number, member, data) for number, member in enumerate(members)]
     for number, member, messages in one_by_one(n_jobs, ordered=False)(fits):
         members[number] = member
-        told += messages
+        known = set(map(_wording, told))
+        told += [message for message in messages if _wording(message) not in known]
+
+
+def _wording(message):
+    """Return a warning without its numbers."""
+    return type(message), re.sub(r"-?\d[\d.e+-]*", "#", str(message))
 
 
 def _fit(number, member, data):

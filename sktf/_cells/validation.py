@@ -26,7 +26,7 @@ def check_observations(estimator, X, y, sample_weight, shape, categories=None):
     """
     if categories is None:
         X, y = _read(estimator, X, y)
-        coords, weights = _check_coordinates(estimator, X), _check_weights(sample_weight, X)
+        coords, weights = _check_coordinates(estimator, X), check_weights(sample_weight, X)
         vars(estimator).pop("categories_", None)
     else:
         coords, y, weights, known = _check_labels(estimator, X, y, sample_weight, categories)
@@ -57,7 +57,7 @@ def _check_labels(estimator, X, y, sample_weight, categories):
 def _labels_and_weights(X, y, sample_weight):
     refuse_masked(X, "X")
     with explained(about_labels, "X", X, y):
-        weights = _check_weights(sample_weight, X)
+        weights = check_weights(sample_weight, X)
         return LabelTable.read(X, "X", weights > 0), weights
 
 
@@ -323,7 +323,7 @@ def _why_negative(index):
     )
 
 
-def _check_weights(sample_weight, X):
+def check_weights(sample_weight, X):
     """Return float64 weights, some of them positive."""
     refuse_masked(sample_weight, "sample_weight")
     if sample_weight is None:

@@ -13,6 +13,7 @@ from sktf._cells.complaints import about_features, explained
 from sktf._cells.record import holding_back, outside, tell_once
 from sktf._cells.validation import MAX_VALUE
 from sktf._filling.filler import filler
+from sktf._models.links import linked_loss
 from sktf._models.pickles import VersionedPickle
 from sktf._models.restoring import restoring_features
 from sktf._models.sklearn_types import (
@@ -36,8 +37,8 @@ class CompletionImputer(VersionedPickle, OneToOneFeatureMixin, TransformerMixin,
     Parameters
     ----------
     estimator : estimator object, default=None
-        A completion estimator that has ``extend``, and no ``clip``, as it sees standardized values.
-        None: ``CPCompletion()``.
+        A completion estimator that has ``extend``, and no ``clip`` and no loss of counts or of yes
+        and no, as it sees standardized values. None: ``CPCompletion()``.
     add_indicator : bool, default=False
         Whether to add the columns of a `sklearn.impute.MissingIndicator`.
     keep_empty_features : bool, default=False
@@ -123,8 +124,8 @@ class CompletionImputer(VersionedPickle, OneToOneFeatureMixin, TransformerMixin,
         Raises
         ------
         ValueError
-            When no cell has a value, when one is infinite, when the estimator has a ``clip``, or
-            for what the estimator raises.
+            When no cell has a value, when one is infinite, when the estimator has a ``clip``
+            or a loss of counts or of yes and no, or for what the estimator raises.
         """
         with restoring_features(self):
             X = self._read(X, reset=True)
@@ -135,7 +136,7 @@ class CompletionImputer(VersionedPickle, OneToOneFeatureMixin, TransformerMixin,
             mean, scale = _moments(X, known)
             standard = _standardized(X, mean, scale)[known.any(axis=1)][:, known.any(axis=0)]
             how = filler(self.estimator, False, True, random_state=self.random_state)
-            _refuse_bounds(how.estimator)
+            _refuse_units(how.estimator)
             with holding_back() as held:
                 model = how.fitted(*_known_cells(standard), standard.shape)
             fitted = {"estimator_": model, "mean_": mean, "scale_": scale, "indicator_": indicator}
@@ -229,8 +230,14 @@ class CompletionImputer(VersionedPickle, OneToOneFeatureMixin, TransformerMixin,
             )
 
 
-def _refuse_bounds(estimator):
-    """Raise where an estimator bounds what it predicts, of standardized values."""
+def _refuse_units(estimator):
+    """Raise where an estimator has bounds, or a loss, of values that are not standardized."""
+    loss = linked_loss(estimator)
+    if loss is not None:
+        raise ValueError(
+            f'loss="{loss}": the estimator sees standardized features, which are no counts and no '
+            'yes or no. Take loss="auto", or fill the table with sktf.complete.'
+        )
     bounds = (
         value for name, value in estimator.get_params().items() if name.split("__")[-1] == "clip"
     )

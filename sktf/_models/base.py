@@ -233,7 +233,10 @@ class BaseCompletion(LabeledFactors, VersionedPickle, ScoresAnyUnit, Summarized,
 
     def _warn_of_predictions(self, observations, error, stacklevel):
         """Warn where predictions are far beyond what was observed; once, of the worst."""
-        left = observations.largest_left(self._frame())
+        frame = self._frame()
+        left = observations.largest_left(frame)
+        if frame.loss is not None:
+            left = max(left, frame.loss.slight)
         far = warn_far_predictions(self._rows, left, stacklevel)
         if not far and self.clip is None:
             told = self._at, self.shape_, observations.bounds(), error

@@ -13,6 +13,8 @@ from sktf._models.rows import row_covariance
 _NONE = 1e-12
 # Newton steps of a row below a link, which end where they move it by less.
 _STEPS, _STILL, _FLAT = 50, 1e-10, 1e-9
+# Curvature below which chances are 0 or 1 but for rounding, and steps by it would overflow.
+_SURE = 1e-12
 # Least standard deviation, as a share of the design, that keeps least squares regular.
 _REGULAR = 1e-8
 
@@ -115,7 +117,7 @@ def _likeliest(loss, design, left, error):
     for _ in range(_STEPS):
         eta = added + design @ z
         half = loss.curvature(eta) / 2
-        half = np.maximum(half, _FLAT * max(half.max(), 1e-300))
+        half = np.maximum(half, _FLAT * max(half.max(), _SURE))
         working, root = design @ z - loss.derivative(eta, y) / (2 * half), np.sqrt(half)
         step = _ridge(root[:, None] * design, root * working, 1.0) - z
         with np.errstate(over="ignore"):

@@ -13,6 +13,7 @@ from sktf._descent.race import best_run, budget, refit
 from sktf._descent.recording import Measures, Recorder
 from sktf._descent.run import Problem, Run
 from sktf._descent.steps import make_step
+from sktf._models.honesty import raise_diverged
 from sktf._models.rows import choose_strength, with_mean_row
 from sktf._models.starts import KINDS, Start
 from sktf._models.verdict import judge
@@ -391,9 +392,4 @@ class Fitting:
 
     def _check_not_diverged(self, run):
         if run.status == "diverged":
-            estimator = self.estimator
-            raise ValueError(
-                f"Gradient descent diverged at iteration {run.recorder.iteration} with "
-                f"step={estimator.step!r}, learning_rate={estimator.learning_rate}; lower "
-                "learning_rate or use step='adaptive'."
-            )
+            raise_diverged(self.estimator, run.recorder.iteration)

@@ -41,6 +41,17 @@ def warn_far_predictions(factors, largest, stacklevel):
     return far is not None
 
 
+def raise_diverged(estimator, iteration):
+    """Raise that a descent has diverged; no adaptive step is too long, but a start may be large."""
+    remedy = "lower learning_rate or use step='adaptive'"
+    if estimator.step == "adaptive":
+        remedy = "lower init_scale and init_mean, or the entries of init"
+    raise ValueError(
+        f"Gradient descent diverged at iteration {iteration} with step={estimator.step!r}, "
+        f"learning_rate={estimator.learning_rate}; {remedy}."
+    )
+
+
 def warn_cap_binds(n_components, stacklevel):
     """Warn that held-out cells want more components than the user allows."""
     warn(
@@ -62,19 +73,28 @@ def warn_nothing_learned(verdict, terms, chosen, stacklevel):
         return
     if verdict.beats_mean and (verdict.learned or chosen):
         return
-    said = (
-        "held-out cells are not predicted better than by their mean, by two standard errors"
-        if verdict.learned
-        else "components do not predict held-out cells better than the offset alone, by two "
-        f"standard errors, and {verdict.share:.0%} of them is predicted"
-    )
+    beyond = " beyond the offset" if verdict.beats_mean and not verdict.share else ""
     another = "model" if terms else 'offset ("additive"), model'
     warn(
-        f"Nothing was learned: {said} ({verdict.measure} {verdict.score:.3f}). Observe more cells, "
-        f"or drop indices with few of them; another {another} or number of starts (n_init) may "
-        "do better.",
+        f"Nothing was learned{beyond}: {_said_by(verdict)}. Observe more cells, or drop indices "
+        f"with few of them; another {another} or number of starts (n_init) may do better.",
         CompletionWarning,
         stacklevel + 1,
+    )
+
+
+def _said_by(verdict):
+    """Return why components are not believed, and how good what is predicted is without them."""
+    score = f"{verdict.measure} {verdict.score:.3f}"
+    if verdict.learned:
+        better = "held-out cells are not predicted better than by their mean, by two standard"
+        return f"{better} errors ({score})"
+    why = "components do not predict held-out cells better than the offset alone, by two standard "
+    if not verdict.share:
+        return f"{why}errors, and the offset alone is predicted ({score})"
+    return (
+        f"{why}errors, so that none counts for the rank. With the offset {verdict.share:.0%} of "
+        f"their sum is predicted, the share that held-out cells ask for ({score})"
     )
 
 

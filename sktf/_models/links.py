@@ -1,7 +1,10 @@
 """What estimators with the loss of counts, or of yes and no, check and how they score."""
 
 import numpy as np
+from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
+from sktf._cells.complaints import about_rows, explained
+from sktf._cells.validation import check_weights
 from sktf._models.scoring import ScoresAnyUnit
 from sktf._objective.links import LINKS, link_of, share_of_deviance
 
@@ -30,19 +33,30 @@ class ScoresDeviance(ScoresAnyUnit):
         Raises
         ------
         ValueError
-            When a value is none that the loss allows, or for what ``predict`` raises.
+            When y is not one finite number for each cell that the loss allows, when weights are
+            negative or all zero, or for what ``predict`` raises.
         """
         loss = link_of(self)
         if loss is None:
             return super().score(X, y, sample_weight)
         predicted = self.predict(X)
-        y = np.asarray(y, dtype=np.float64)
+        with explained(about_rows, "X", X, y):
+            y = column_or_1d(check_array(y, ensure_2d=False, dtype=np.float64, input_name="y"))
+            check_consistent_length(predicted, y)
         loss.check(y)
-        return share_of_deviance(loss, y, predicted, sample_weight)
+        return share_of_deviance(loss, y, predicted, check_weights(sample_weight, y))
 
 
 class Linked(ScoresDeviance):
     """An estimator whose parameter ``loss`` may name one with a link."""
+
+    def _read(self, X, y, sample_weight):
+        """Return what is observed; values are complained of by their rows in y."""
+        observations = super()._read(X, y, sample_weight)
+        if self.loss in LINKS and sample_weight is not None:
+            rows = np.flatnonzero(check_weights(sample_weight, X))
+            LINKS[self.loss].check(observations.values, rows=rows)
+        return observations
 
     def _check_values(self, cells, source="y"):
         """Raise where values are none of the loss, or the model has no means of it."""
@@ -65,3 +79,20 @@ class Linked(ScoresDeviance):
                 "many; set distributed=False, and fit some of them."
             )
         loss.check(cells.values, source)
+
+
+def linked_loss(estimator):
+    """Return the first loss with a link among the parameters of an estimator, None without."""
+    losses = (v for name, v in estimator.get_params().items() if name.split("__")[-1] == "loss")
+    return next((loss for loss in losses if isinstance(loss, str) and loss in LINKS), None)
+
+
+def has_loss(estimator, name):
+    """Whether an estimator, or each one of an ensemble, has the loss of this name."""
+    if not isinstance(estimator, ScoresDeviance):
+        return False
+    params = estimator.get_params(deep=False)
+    if "loss" in params:
+        return params["loss"] == name
+    members = params.get("estimators") or [("", params.get("estimator"))]
+    return all(has_loss(member, name) for _, member in members)

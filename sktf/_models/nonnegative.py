@@ -103,7 +103,7 @@ class NonNegativeCPCompletion(GradientDescentCompletion):
     is 0. The factors of a matrix are those that were found, not its singular triplets, which have
     signs; they need not be unique. Averages of fits are written with few components by
     non-negative least squares, column by column [3]_, and ``extend`` finds rows by non-negative
-    least squares.
+    least squares; with ``loss="poisson_sum"`` it raises a ValueError: fit again with the new cells.
 
     Components grow on a sample of the cells, and are polished on all, wherever those of
     `CPCompletion` do, but for those of ``loss="poisson_sum"``, whose starts race. They start from

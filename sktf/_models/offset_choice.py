@@ -42,7 +42,8 @@ def _error(offset, held_out, loss):
     """
     if loss is not None:
         deviances = loss.value(offset.at(held_out.coords), held_out.values)
-        return float(np.sqrt(np.average(deviances, weights=held_out.weights)))
+        # Of the least one rounding may be left, of either sign.
+        return float(np.sqrt(max(np.average(deviances, weights=held_out.weights), 0.0)))
     left = held_out.values - offset.at(held_out.coords)
     unit = np.abs(left).max() or 1.0
     return unit * float(np.sqrt(np.average((left / unit) ** 2, weights=held_out.weights)))

@@ -21,7 +21,7 @@ _FAILED, _INTERRUPTED = 2.0**20, 1.0
 # Bytes of a question that come first, with its length; most are no longer.
 HEAD = 1024
 _REMEDY = (
-    "distributed=True fits on all processes of an initialised group: call "
+    "distributed=True fits on all processes of an initialized group: call "
     "torch.distributed.init_process_group first, in a script that is started by "
     "'torchrun --nproc-per-node=4 script.py', say."
 )
@@ -307,7 +307,7 @@ def _text_of(error):
 
 
 def _distributed():
-    """Return torch.distributed, where a group is initialised."""
+    """Return torch.distributed, where a group is initialized."""
     try:
         import torch.distributed as dist
     except ImportError as error:

@@ -39,6 +39,8 @@ class Link:
     linked, name, number, remedy, most = True, "", 0, "", np.inf
     # Whether a unit is divided out, and whether components may not be negative.
     scaled, needs_parts = False, False
+    # Linear predictors that are as good as zero.
+    slight = 0.01
 
     def __str__(self):
         return self.name
@@ -85,13 +87,14 @@ class Link:
             return mean
         return 0.5 / n_cells if mean <= 0 else self.most - 0.5 / n_cells
 
-    def check(self, y, source="y"):
-        """Raise where a value is none of this loss."""
+    def check(self, y, source="y", rows=None):
+        """Raise where a value is none of this loss; ``rows`` are those of the user, if others."""
         bad = (y < 0) | (y > min(self.most, _LARGEST))
         if bad.any():
-            row = int(np.argmax(bad))
+            at = int(np.argmax(bad))
+            row = at if rows is None else rows[at]
             raise ValueError(
-                f'loss="{self.name}": row {row} of {source} has {y[row]:.6g}; {self.remedy}'
+                f'loss="{self.name}": row {row} of {source} has {y[at]:.6g}; {self.remedy}'
             )
 
 
@@ -164,7 +167,7 @@ class Logistic(Link):
 class PoissonSum(Link):
     """Counts whose mean is eta itself, a sum of parts that are not negative."""
 
-    name, scaled, needs_parts = "poisson_sum", True, True
+    name, scaled, needs_parts, slight = "poisson_sum", True, True, 0.0
     remedy = Poisson.remedy
 
     def cost(self, eta, y):

@@ -1,6 +1,7 @@
 """A classifier of cells: labels, probabilities, and what it refuses."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,9 @@ from sktf import (
     CPALSCompletion,
     CPCompletion,
     NuclearNormCompletion,
+    PosteriorCompletion,
 )
+from sktf.datasets import open_entries
 
 SHAPE = (15, 12, 6)
 MODEL = CompletionClassifier(CPCompletion(shape=SHAPE), random_state=0)
@@ -35,11 +38,12 @@ def answers():
 
 
 @pytest.mark.parametrize("labels", [("no", "yes"), (1, 2), (False, True), (-1.0, 1.0)])
-def test_any_two_labels_are_the_same_fit(answers, labels):
+@pytest.mark.parametrize("dtype", [None, object])
+def test_any_two_labels_are_the_same_fit(answers, labels, dtype):
     """The second in sorted order is yes; its probability is what the estimator predicts."""
     X, y = answers
     expected = CPCompletion(shape=SHAPE, loss="logistic", random_state=0).fit(X, y).predict(X)
-    model = clone(MODEL).fit(X, np.array(labels)[y])
+    model = clone(MODEL).fit(X, np.array(labels, dtype)[y])
     assert model.classes_.tolist() == list(labels) and is_classifier(model)
     assert_array_equal(model.predict_proba(X)[:, 1], expected)
     assert_array_equal(model.predict(X), np.array(labels)[(expected > 0.5).astype(int)])
@@ -88,7 +92,7 @@ def test_ensembles_and_more_classes(answers):
     [
         (MODEL, [0, 1, 2, 0], "Only binary classification is supported.*not 3"),
         (MODEL, [1, 1, 1, 1], "two classes, yes and no, not 1"),
-        (MODEL, [0.1, 0.2, 0.3, 0.4], "Unknown label type"),
+        (MODEL, [0.1, 0.2, 0.3, 0.4], "^y: Unknown label type.*Give two labels"),
         (MODEL, None, "requires y to be passed"),
         (CompletionClassifier(CPALSCompletion(1)), [0, 1, 1, 0], 'has no loss="logistic"'),
         (CompletionClassifier(NuclearNormCompletion()), [0, 1, 1, 0], 'has no loss="logistic"'),
@@ -101,6 +105,91 @@ def test_what_is_not_yes_or_no_is_refused(model, y, message):
     with pytest.raises(ValueError, match=message):
         model.fit([[0, 0], [0, 1], [1, 0], [1, 1]], y)
     assert not hasattr(model, "classes_")
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        CPALSCompletion(1),
+        PosteriorCompletion(),
+        CompletionEnsemble(),
+        CompletionEnsemble(CPALSCompletion(1)),
+        CompletionEnsemble(
+            estimators=[("a", CPCompletion(loss="logistic")), ("b", CPALSCompletion(1))]
+        ),
+    ],
+)
+def test_an_estimator_without_the_loss_is_not_fitted(estimator, monkeypatch):
+    """It says so at once."""
+    fits = []
+    monkeypatch.setattr(type(estimator), "fit", lambda *data, **options: fits.append(data))
+    with pytest.raises(ValueError, match='has no loss="logistic"; take one that descends'):
+        CompletionClassifier(estimator).fit([[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0])
+    assert not fits
+
+
+@pytest.mark.parametrize("which", ["y", "y_val"])
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 1, 0, None], "contains NaN: row 3 has no label.*leave"),
+        ([0.0, np.nan, 1.0, 1.0], "contains NaN: row 1 has no label"),
+        ([0.0, 1.0, 0.0, np.inf], "contains infinity: row 3 has inf.*leave"),
+        (["no", "yes", np.nan, "no"], "contains NaN: row 2 has no label"),
+        (pd.Series([0, pd.NA, 1, 0], dtype="Int64"), "contains NaN: row 1 has no label"),
+        (np.array(["no", 1, "no", 1], object), "mixes.*row 0 has 'no', row 1 has 1.*astype"),
+        ([0, 0, "1", "1"], "mixes.*row 0 has 0, row 2 has '1'"),
+    ],
+)
+def test_labels_that_are_blank_or_mixed_are_named(labels, message, which):
+    """By row, of y or y_val."""
+    X, right = [[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0]
+    given = {"y": right, "X_val": X, "y_val": right} | {which: labels}
+    with pytest.raises(ValueError, match=rf"\b{which} {message}"):
+        CompletionClassifier().fit(X, **given)
+
+
+def test_cells_in_files_are_read_first(tmp_path, answers):
+    """By whoever knows that they fit."""
+    X, y = answers
+    paths = tmp_path / "X.npy", tmp_path / "y.npy"
+    for path, array in zip(paths, (X, y.astype(float)), strict=True):
+        np.save(path, array)
+    entries = open_entries(paths)
+    with pytest.raises(TypeError, match=r"reads X and y in memory.*np.asarray\(X\)"):
+        clone(MODEL).fit(entries.X, entries.y)
+    model = clone(MODEL).fit(np.asarray(entries.X), np.asarray(entries.y))
+    assert model.classes_.tolist() == [0, 1]
+
+
+def test_warnings_name_the_line_of_the_user(answers):
+    """And come once."""
+    X, y = answers
+    guesses = np.random.default_rng(0).integers(0, 2, len(y))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        clone(MODEL).fit(X, guesses)
+    assert told and {warning.filename for warning in told} == {__file__}
+
+
+@pytest.mark.parametrize("after", [1, 6])
+def test_ctrl_c_keeps_the_best_state(answers, after):
+    """That of the estimator, as everywhere, once it has one."""
+    X, y = answers
+    calls = []
+
+    def stop(factors):
+        calls.append(factors)
+        if len(calls) == after:
+            raise KeyboardInterrupt
+        return 0.0
+
+    model = clone(MODEL).set_params(estimator__measures={"calls": stop}, estimator__n_init=1)
+    model.set_params(estimator__record_every=5)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, np.where(y, "yes", "no"))
+    assert model.classes_.tolist() == ["no", "yes"] and not model.estimator_.converged_
+    assert np.isfinite(model.predict_proba(X)).all() and model.n_features_in_ == 3
 
 
 def test_a_held_out_label_that_is_new_is_refused(answers):

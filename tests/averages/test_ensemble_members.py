@@ -21,10 +21,12 @@ from sklearn.preprocessing import OrdinalEncoder
 
 from sktf import (
     CompletionEnsemble,
+    CompletionWarning,
     CPALSCompletion,
     CPCompletion,
     DeepMatrixCompletion,
 )
+from sktf._cells.record import warn
 from sktf.datasets import make_low_rank, sample_entries
 from sktf.metrics import relative_error
 
@@ -170,6 +172,22 @@ def test_warnings_of_members_are_told_once_to_the_caller(small_tensor, backend, 
     stopped = [w for w in caught if w.category is ConvergenceWarning]
     assert ["max_iter=3" in str(w.message) for w in stopped] == [True]
     assert {w.filename for w in caught} == {__file__}
+
+
+def test_members_whose_warnings_differ_in_numbers_tell_once():
+    """Each predicts some cells far outside of what was seen, but not the same."""
+
+    class Wild(Stub):
+        def fit(self, X, y, **data):
+            for what in ("from", "to"):  # a member may say two things that differ in a number
+                warn(f"Some cells are predicted {what} {self.random_state}.", CompletionWarning, 1)
+            return super().fit(X, y)
+
+    ensemble = CompletionEnsemble(Wild((0.5,) * 3), n_estimators=3, random_state=0)
+    with pytest.warns(CompletionWarning, match="Some cells") as caught:
+        ensemble.fit(np.zeros((4, 3), int), np.zeros(4))
+    told = [str(warning.message).split()[4] for warning in caught]
+    assert sorted(told) == ["from", "to"]
 
 
 def test_ensembles_in_threads_leave_the_warnings_alone():

@@ -233,6 +233,16 @@ def test_bounds_of_standardized_values_are_refused(estimator):
         CompletionImputer(estimator).fit(table()[1])
 
 
+@pytest.mark.parametrize(
+    "estimator",
+    [CPCompletion(loss="poisson"), CompletionEnsemble(CPCompletion(loss="logistic"))],
+)
+def test_losses_of_values_that_are_not_standardized_are_refused(estimator):
+    """Standardized values are no counts, and neither yes nor no."""
+    with pytest.raises(ValueError, match=r'loss="\w+": .*standardized.*fill the table with sktf'):
+        CompletionImputer(estimator).fit(table()[1])
+
+
 @pytest.mark.parametrize("named", [True, False])
 def test_values_beyond_all_bounds(named):
     """Row and feature are named, not what the estimator is given; in rows to be filled alone."""

@@ -92,6 +92,15 @@ def test_a_descent_that_diverges_after_pruning_is_an_error():
         fresh.predict(X)
 
 
+def test_a_start_that_is_too_large_is_told_to_be_so():
+    """No step can be too long that is adapted: what is too large is where it begins."""
+    tensor, _ = make_low_rank((10, 9, 8), 2, random_state=0)
+    X, y = sample_entries(tensor, 0.5, random_state=0)
+    model = CPCompletion(3, loss="poisson", init="gaussian", init_scale=100, random_state=0)
+    with pytest.raises(ValueError, match=r"diverged.*; lower init_scale"):
+        model.fit(X, np.round(np.exp(y / y.std())))
+
+
 def _blas_threads():
     return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 

@@ -1,6 +1,7 @@
 """Counts, and yes or no: what fits of a loss with a link find, predict, score and refuse."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -20,6 +21,10 @@ from sktf import (
     NonNegativeCPCompletion,
     PosteriorCompletion,
 )
+from sktf._cells.observations import Observations
+from sktf._cells.offset import Offset
+from sktf._models.extension import _likeliest as likeliest
+from sktf._models.offset_choice import _error as error_of
 from sktf._objective.links import LINKS
 from sktf.datasets import dense_from_factors
 
@@ -85,6 +90,57 @@ def test_score_is_the_share_of_deviance_explained(loss):
     assert "held-out D^2" in dict(model.summary().rows)
     with pytest.raises(ValueError, match="row 0 of y has -7"):
         model.score(X_hidden, np.full(len(y_hidden), -7))
+    ones = [1] * len(y_hidden)
+    assert_allclose(model.score(X_hidden, y_hidden, ones), model.score(X_hidden, y_hidden))
+
+
+@pytest.fixture(scope="module", params=["alone", "ensemble"])
+def scored(request):
+    """A fit of the loss of counts, or two of it, and eight cells with their values."""
+    X, y, *_ = draw("poisson")
+    model = CPCompletion(2, shape=SHAPE, loss="poisson", n_init=1, max_iter=20, random_state=0)
+    if request.param == "ensemble":
+        model = CompletionEnsemble(model, n_estimators=2, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return model.fit(X, y), X[:8], y[:8]
+
+
+@pytest.mark.parametrize(
+    ("y", "weights", "message"),
+    [
+        ([np.nan] + [1.0] * 7, None, "Input y contains NaN: row 0"),
+        ([1.0] * 7 + [None], None, "Input y contains NaN: row 7"),
+        ([1.0, np.inf] + [1.0] * 6, None, "Input y contains infinity: row 1"),
+        ([1.0] * 5, None, "inconsistent numbers of samples.*X and y differ"),
+        (np.ones((8, 2)), None, "y should be a 1d array"),
+        (None, [1.0] * 7 + [np.nan], "sample_weight.*NaN"),
+        (None, [1.0] * 7 + [-1.0], "sample_weight.*[Nn]egative"),
+        (None, [1.0] * 5, r"sample_weight.shape == \(5,\)"),
+        (None, [0.0] * 8, "sample_weight.*(is zero for every row|non-zero)"),
+    ],
+)
+def test_a_score_is_of_finite_values_and_weights(scored, y, weights, message):
+    """One of each for a cell, or an error that names it; no score of what was not read."""
+    model, X, given = scored
+    with pytest.raises(ValueError, match=message):
+        model.score(X, given if y is None else y, weights)
+
+
+@pytest.mark.parametrize("weights", [[0, 0, 1, 1, 1], [0.0, 0.0, 2.0, 0.0, 1.0]])
+def test_a_wrong_value_is_named_by_its_row_in_y(weights):
+    """Also where rows before it have no weight."""
+    X, y = np.argwhere(np.ones((5, 1))), [1.0, 1.0, 1.0, 1.0, -2.0]
+    with pytest.raises(ValueError, match="row 4 of y has -2"):
+        CPCompletion(loss="poisson").fit(X, y, sample_weight=weights)
+
+
+def test_a_zero_count_alone_is_no_cause_for_a_warning():
+    """Components of 5e-6 on the log scale are rounding, whatever values ask for."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "(?!Predictions dwarf)", CompletionWarning)
+        CPCompletion(loss="poisson", random_state=0).fit([[0, 0]], [0.0])
 
 
 @each
@@ -259,6 +315,23 @@ def test_a_row_of_one_huge_count_stays_finite():
     model = fitted("poisson", X, y)
     model.extend([[12, 0, 0], [12, 1, 1], [13, 2, 2]], [1e6, 0, 0], mode=0)
     assert np.isfinite(model.predict([[12, 0, 0], [12, 1, 1], [13, 2, 2]])).all()
+
+
+@pytest.mark.parametrize(("y", "eta", "z"), [(0.0, 800.0, -1.0), (1.0, -800.0, 1.0)])
+def test_a_row_of_a_cell_that_is_all_but_sure_goes_down(y, eta, z):
+    """The deviance has the slope 2 and no curvature there, so that ``z^2 - 2 |z|`` is least.
+
+    Of sums of 1600 six digits of z are told apart.
+    """
+    left = np.array([[y, eta]])
+    assert_allclose(likeliest(LINKS["logistic"], np.ones((1, 1)), left, 1.0), [z], rtol=1e-5)
+
+
+def test_a_mean_deviance_of_rounding_is_none():
+    """Its root is 0, also where it is -2e-15, as at 5."""
+    assert LINKS["poisson"].value(np.log(5.0), np.float64(5)) < 0
+    cells = Observations(np.zeros((2, 2), int), np.full(2, 5.0), np.ones(2), (1, 1))
+    assert error_of(Offset(np.log(5.0), (), 1.0), cells, LINKS["poisson"]) == 0
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

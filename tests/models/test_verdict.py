@@ -9,7 +9,8 @@ from sklearn.metrics import r2_score
 
 from sktf import CompletionWarning, CPALSCompletion, CPCompletion, DeepCPCompletion
 from sktf._cells.validation import Observations
-from sktf._models.verdict import judge
+from sktf._models.honesty import warn_nothing_learned
+from sktf._models.verdict import Verdict, judge
 from sktf.datasets import make_low_rank, make_ratings, sample_entries, split_entries
 from sktf.model_selection import FiberKFold
 
@@ -139,6 +140,22 @@ def test_a_fit_of_noise_says_that_it_learned_nothing(offset, seed):
     assert told[0].filename == __file__
     assert model.rank_ == 0 and model.validation_score_ < 0.05
     assert np.mean(model.to_dense() ** 2) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("share", "beats_mean", "said"),
+    [
+        (0.0, True, "learned beyond the offset: .* and the offset alone is predicted .D.2 0.285"),
+        (0.0, False, "learned: .* and the offset alone is predicted .D.2 0.285"),
+        (0.9, True, "learned: .*none counts for the rank. With the offset 90% of their sum is pre"),
+        (0.9, False, "learned: .*none counts for the rank. With the offset 90% of their sum is p"),
+    ],
+)
+def test_what_is_said_is_what_is_predicted(share, beats_mean, said):
+    """An offset that was chosen and predicts well is no failure; a share is beside rank 0."""
+    told = Verdict(1.0, 2.0, 0.285, 0.1, False, share, beats_mean, np.ones(50), "D^2")
+    with pytest.warns(CompletionWarning, match=f"Nothing was {said}"):
+        warn_nothing_learned(told, (np.zeros(3),), False, 1)
 
 
 def test_a_large_sparse_tensor_that_is_not_found_is_no_success():
