@@ -77,7 +77,7 @@ def test_few_rows_are_gathered_and_the_fit_is_that_of_one_process(pool, alone, n
         ("sleepers", 2),
         ("another device", 2),
         ("additive", 4),
-        *((name, 4) for name in ("posterior", "matrix", "DeepCP", "CP")),
+        *((name, 4) for name in ("posterior", "DeepCP", "CP")),
         ("matrix", 2),
         ("unfolded", 3),
         ("CP", 1),
