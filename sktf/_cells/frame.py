@@ -63,7 +63,6 @@ class Frame(NamedTuple):
 
     def with_terms(self, observations, scale, tol=None):
         """Return the frame with additive terms fitted to observations; a scale is kept."""
-        observations = observations.for_terms()
         if self.loss is not None:
             offset = observations.fit_link_offset("additive", self.loss, tol)
         elif isinstance(scale, float):

@@ -16,7 +16,7 @@ from sktf._cells.sorting import cell_numbers, count_distinct, count_each, drawn_
 from sktf._cells.unfolding import find_sides, to_cells
 
 # Of more rows, about so many tell how many are of distinct cells.
-_MANY = 2**17
+MANY = 2**17
 
 
 class Numbered(NamedTuple):
@@ -57,10 +57,6 @@ class Observations(NamedTuple):
 
     def whole(self):
         """Return all of them at once."""
-        return self
-
-    def for_terms(self):
-        """Return those that additive terms are fitted to."""
         return self
 
     @property
@@ -158,7 +154,7 @@ class Observations(NamedTuple):
 
     def fibers(self):
         """Return about how many distinct cells there are, and fibers with cells along each mode."""
-        share, modes = min(1.0, _MANY / len(self.values)), range(len(self.shape))
+        share, modes = min(1.0, MANY / len(self.values)), range(len(self.shape))
         told = self.drawn(share, np.random.RandomState(0)) if share < 1 else self
         others = [[n for n in modes if n != mode] for mode in modes]
         return told.n_distinct() / share, [self.n_distinct(some) for some in others]

@@ -6,15 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from sktf._cells.frame import Frame
 from sktf._cells.joining import joined_indices
-from sktf._cells.observations import Observations
+from sktf._cells.observations import MANY, Observations
 from sktf._cells.offset import largest
 from sktf._cells.sorting import cell_draw, count_distinct
 from sktf._cells.stored import StoredCells
+from sktf._cells.unfolding import stored_sides
 
-# Rows that tell about how many distinct cells there are, as in ``Observations.fibers``.
-_MANY = 2**17
 # Cells that additive terms begin from.
 _FOR_TERMS = 2**22
 # Fibers that are ticked off, and else rows about the fibers of which are counted.
@@ -128,6 +126,17 @@ class Stream:
         drawn = np.random.RandomState(0).randint(len(self.values), size=_FOR_TERMS)
         return self.take(np.unique(drawn))
 
+    def find_sides(self, groups, whole=False):
+        """Return the number of rows of each mode, of which each is a side, and those stored."""
+        seen = [np.flatnonzero(count) for count in self.row_counts(self.shape)]
+        return stored_sides(seen, self.shape, groups)
+
+    def fit_offset(self, kind, scale, tol=None):
+        """Return the offset of a kind; additive terms are those of some cells."""
+        if kind == "additive":
+            return self.for_terms().fit_offset(kind, scale, tol)
+        return self.cells.moments.offset(kind, scale)
+
     def seen_by(self, frame):
         """Return the observations as the factorization of a frame reads them."""
         return replace(self, shape=frame.sizes, frame=frame)
@@ -170,7 +179,7 @@ class Stream:
     def fibers(self):
         """Return about how many distinct cells there are, and fibers with cells along each mode."""
         modes, n_cells = range(len(self.shape)), len(self.values)
-        cells = _Distinct(self.shape, modes, min(1.0, _MANY / n_cells), ticked=0)
+        cells = _Distinct(self.shape, modes, min(1.0, MANY / n_cells), ticked=0)
         others = [[n for n in modes if n != mode] for mode in modes]
         fibers = [_Distinct(self.shape, o, min(1.0, _N_DRAWN / n_cells)) for o in others]
         with closing(self.blocks()) as blocks:
@@ -204,17 +213,6 @@ class _Distinct:
         if self._occurs is None:
             return count_distinct(np.concatenate(self._drawn), self._sizes) / self._share
         return int(np.count_nonzero(self._occurs))
-
-
-def fit_streamed_frame(stream, groups, offset, scale):
-    """Do as ``fit_frame`` does, with a mode for each side and additive terms of some cells."""
-    seen = [np.flatnonzero(count) for count in stream.row_counts(stream.shape)]
-    pairs = zip(seen, stream.shape, strict=True)
-    stored = [None if len(rows) == size else rows for rows, size in pairs]
-    sizes = tuple(map(len, seen))
-    fitted = stream.cells.moments.offset(offset, scale)
-    frame = Frame(stream.shape, groups, stored, sizes, fitted)
-    return frame.with_terms(stream, scale) if offset == "additive" else frame
 
 
 def _observations(coords, values, shape):

@@ -229,17 +229,21 @@ class Fitting:
 
     def _judged(self, run, doubts):
         """Return the verdict of the held-out cells on a run."""
+        offset, components = self._at_held_out(run)
+        mean, mean_will_do = self.training.mean(), self._mean_will_do()
+        nothing = mean_will_do and not components.any()
+        predicted = np.full(len(offset), mean) if nothing else offset + components
+        how = {"mean_will_do": mean_will_do, "doubts": doubts}
+        return judge(self.held_out, predicted, offset, mean, **how)
+
+    def _at_held_out(self, run):
+        """Return the offset of the held-out cells, and what the components of a run add there."""
         frame, coords = self.frame, self.held_out.coords
         factors = frame.factors(self.standard(run))
         factors = self.estimator._drawn(factors, self.counts, self.strength)
         factors = [*map(with_mean_row, factors, self.counts)]
         cells = to_cells(coords, frame.shape, frame.groups, frame.stored)
-        offset, mean = frame.offset.at(coords), self.training.mean()
-        components, mean_will_do = sum_of_products(factors, cells), self._mean_will_do()
-        nothing = mean_will_do and not components.any()
-        predicted = np.full(len(coords), mean) if nothing else offset + components
-        how = {"mean_will_do": mean_will_do, "doubts": doubts}
-        return judge(self.held_out, predicted, offset, mean, **how)
+        return frame.offset.at(coords), sum_of_products(factors, cells)
 
     def _score(self, run):
         """Return the score on the held-out cells as text, None without any."""

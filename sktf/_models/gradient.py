@@ -12,7 +12,6 @@ from sktf._cells.frame import fit_frame
 from sktf._cells.identifiability import warn_empty_fibers, warn_of_cells
 from sktf._cells.offset import Offset
 from sktf._cells.record import current_record, note, note_cells, recorded, warn
-from sktf._cells.stream import fit_streamed_frame
 from sktf._cells.validation import check_held_out
 from sktf._descent.recording import to_frame
 from sktf._descent.threads import one_blas_thread
@@ -243,8 +242,6 @@ class GradientDescentCompletion(CallbackSupportMixin, Linked, FilesCompletion):
     def _new_frame(self, observations):
         """Return the frame fitted to observations."""
         groups = self._mode_groups(len(observations.shape))
-        if not observations.in_memory:
-            return fit_streamed_frame(observations, groups, self.offset, self.scale)
         how = {"whole": self._keeps_rows(), "loss": LINKS.get(self.loss)}
         return fit_frame(observations, groups, self.offset, self.scale, **how)
 

@@ -2,15 +2,12 @@
 
 import numpy as np
 
-from sktf._cells.unfolding import to_cells
 from sktf._descent.growth import agree
 from sktf._descent.linked_polish import LinkedPolish, LinkedRun
 from sktf._descent.steps import Adaptive
 from sktf._models.fitting import Fitting
-from sktf._models.rows import with_mean_row
 from sktf._models.sampled import SampledFitting
 from sktf._models.verdict import judge_linked
-from sktf._objective.components import sum_of_products
 
 # How many times as long as the last one a step may be: where means near no or yes the deviance is
 # flat, and a step that grows faster leaps over all that cells tell.
@@ -40,13 +37,8 @@ class LinkedFitting(Fitting):
         return False  # the offset is the mean
 
     def _judged(self, run, doubts):
-        frame, coords = self.frame, self.held_out.coords
-        factors = frame.factors(self.standard(run))
-        factors = self.estimator._drawn(factors, self.counts, self.strength)
-        factors = [*map(with_mean_row, factors, self.counts)]
-        cells = to_cells(coords, frame.shape, frame.groups, frame.stored)
-        told = frame.offset.at(coords), sum_of_products(factors, cells), self.training.mean()
-        return judge_linked(self.held_out, *told, self._loss(), doubts=doubts)
+        told = *self._at_held_out(run), self.training.mean(), self._loss()
+        return judge_linked(self.held_out, *told, doubts=doubts)
 
     def error(self, run):
         """Return how far a value leaves the linear predictor of its cell off, at the mean."""

@@ -251,10 +251,6 @@ class SpreadCells:
         """Return all of them as ``Observations``."""
         return self.take(slice(None))
 
-    def for_terms(self):
-        """Return those that additive terms are fitted to."""
-        return self
-
     fibers = Observations.fibers
 
     def drawn_apart(self, share, rng):

@@ -9,7 +9,7 @@ from sktf._cells.frame import fit_frame
 from sktf._cells.observations import Observations
 from sktf._cells.offset import Moments, fit_offset
 from sktf._cells.stored import Stored, StoredCells, ahead
-from sktf._cells.stream import Stream, fit_streamed_frame
+from sktf._cells.stream import Stream
 
 SHAPE = (9, 6, 5)
 N = 400
@@ -99,7 +99,7 @@ def test_the_frame_is_the_one_of_memory(cells, streamed, monkeypatch, offset, sc
     """To rounding of sums; the sample that additive terms are fitted to is here all cells."""
     monkeypatch.setattr(Stream, "for_terms", Stream.whole)
     groups = ((0,), (1,), (2,))
-    found = fit_streamed_frame(streamed, groups, offset, scale)
+    found = fit_frame(streamed, groups, offset, scale)
     expected = fit_frame(cells, groups, offset, scale)
     assert found.sizes == expected.sizes == (8, 6, 4)
     assert_allclose(found.offset[::2], expected.offset[::2], rtol=1e-13)
