@@ -53,3 +53,8 @@ def bits(model):
 def evenly(n, most):
     """Return up to so many whole numbers from 1 to n - 1, evenly spaced."""
     return sorted({int(k) for k in np.linspace(1, n - 1, most)})
+
+
+def settings(path, **others):
+    """Return the parameters of a small fit."""
+    return dict(n_components=3, n_init=2, max_iter=40, random_state=0, checkpoint=path) | others
