@@ -236,7 +236,8 @@ def _labels(y, name):
             f"CompletionClassifier requires y to be passed, but the target {name} is None."
         )
     _refuse_blank_or_mixed(y, name)
-    y = column_or_1d(y, warn=True)
+    with explained(_about_targets, name):
+        y = column_or_1d(y, warn=True)
     if y.dtype == object and not all(map(_is_text, y)):
         y = np.array(y.tolist())  # numbers, or booleans
     with explained(about_labels, name.replace("y", "X"), None, y):

@@ -252,7 +252,8 @@ class CompletionEnsemble(
     def _members(self):
         if self.n_average is not None and self.n_average > self.n_estimators:
             raise ValueError(
-                f"n_average={self.n_average} exceeds n_estimators={self.n_estimators}."
+                f"n_average={self.n_average} exceeds n_estimators={self.n_estimators}; lower the "
+                "one or raise the other."
             )
         member, rng = self._member(), check_random_state(self.random_state)
         if isinstance(member, type):

@@ -136,7 +136,9 @@ def _grid(model):
     terms = []
     for group, seen, at in zip(frame.groups, frame.stored, kept, strict=True):
         linear = at if seen is None else seen[at]
-        indices = np.unravel_index(linear, [frame.shape[mode] for mode in group])
+        # A side of no mode has one row, which reads no term.
+        dims = [frame.shape[mode] for mode in group]
+        indices = np.unravel_index(linear, dims) if dims else ()
         pairs = zip(group, indices, strict=True)
         terms.append(sum((frame.offset.terms[m][i] for m, i in pairs), np.zeros(len(at))))
     return factors, terms

@@ -93,6 +93,7 @@ def test_ensembles_and_more_classes(answers):
         (MODEL, [0, 1, 2, 0], "Only binary classification is supported.*not 3"),
         (MODEL, [1, 1, 1, 1], "two classes, yes and no, not 1"),
         (MODEL, [0.1, 0.2, 0.3, 0.4], "^y: Unknown label type.*Give two labels"),
+        (MODEL, np.array([0, 1, 1j, 0]), "(?s)^y: Complex data not supported.*Give two labels"),
         (MODEL, None, "requires y to be passed"),
         (CompletionClassifier(CPALSCompletion(1)), [0, 1, 1, 0], 'has no loss="logistic"'),
         (CompletionClassifier(NuclearNormCompletion()), [0, 1, 1, 0], 'has no loss="logistic"'),

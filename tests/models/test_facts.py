@@ -185,3 +185,15 @@ def test_a_fit_of_measurements_has_no_cells():
     rows = told(model)
     assert rows["measurements"] == 30 and "cells" not in rows and "held-out R^2" not in rows
     assert [line["size"] for line in model.summary().tables["modes"]] == [4, 3]
+
+
+def test_all_modes_on_one_side():
+    """Each cell has a row, the other side one: additive terms are all of the variance, or nearly.
+
+    y is a sum of effects of both modes, of which a ridge of 1 keeps all but 1 in 12 at least.
+    """
+    X = np.argwhere(np.ones((12, 11)))
+    model = DeepMatrixCompletion(row_modes=(0, 1), offset="additive", n_init=1, max_iter=20)
+    lines = model.fit(X, X.sum(axis=1) + 1.0).summary().tables["components"]
+    assert lines[-1]["component"] == "additive terms"
+    assert lines[-1]["share of variance"] > 0.8
