@@ -89,3 +89,15 @@ def close_figures():
     yield
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")
+
+
+@pytest.fixture(autouse=True)
+def drawn_alike():
+    """Have fits without ``random_state`` draw the same numbers each time, whatever ran before."""
+    from sklearn.utils import check_random_state
+
+    drawn_from = check_random_state(None)
+    before = drawn_from.get_state()
+    drawn_from.seed(0)
+    yield
+    drawn_from.set_state(before)

@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.utils import check_random_state
 
 from sktf.datasets import dense_from_entries, load_il2, make_ratings, split_entries
 
@@ -49,16 +48,6 @@ mean, std = posterior.predict(table[["user", "film"]], return_std=True)
 """,
     ),
 }
-
-
-@pytest.fixture(autouse=True)
-def drawn_alike():
-    """Have the lines, which give no ``random_state``, draw the same numbers each time."""
-    drawn_from = check_random_state(None)
-    before = drawn_from.get_state()
-    drawn_from.seed(0)
-    yield
-    drawn_from.set_state(before)
 
 
 @pytest.fixture(scope="module")
