@@ -5,9 +5,7 @@ from sklearn.base import clone
 from sklearn.utils.parallel import Parallel
 
 from sktf._models.cp import CPCompletion
-
-# What tells whether X holds labels, and whether it is all of X.
-_READING = "encode", "distributed"
+from sktf._models.inner import parameters_named
 
 
 def one_by_one(n_jobs, *, ordered):
@@ -22,9 +20,8 @@ def prepared(kind, shape, rng):
     """Return a fresh copy of an estimator with a seed of its own and the shape, if it has none."""
     refuse_checkpoint(kind)
     kind = with_inner(clone(kind))
-    for name, value in kind.get_params().items():
-        if value is None and (name == "shape" or name.endswith("__shape")):
-            kind.set_params(**{name: shape})
+    shapes = parameters_named(kind, "shape")
+    kind.set_params(**{name: shape for name, value in shapes.items() if value is None})
     if "random_state" in kind.get_params(deep=False):
         kind.set_params(random_state=int(rng.randint(np.iinfo(np.int32).max)))
     return kind
@@ -40,8 +37,8 @@ def with_inner(kind):
 
 def refuse_checkpoint(kind):
     """Raise where an estimator has a checkpoint, which is of one fit, and not of several."""
-    for name, value in kind.get_params().items():
-        if value is not None and (name == "checkpoint" or name.endswith("__checkpoint")):
+    for name, value in parameters_named(kind, "checkpoint").items():
+        if value is not None:
             raise ValueError(
                 f"{name}={value!r} is the file of a single fit, and here there are several; set "
                 f"{name}=None."
@@ -54,14 +51,10 @@ def reading_numbers(kind):
 
 
 def reading_parameters(kind):
-    """Return those parameters of an estimator that tell how X is read."""
-    return {k: v for k, v in kind.get_params().items() if k.split("__")[-1] in _READING}
+    """Return the parameters that tell whether X holds labels, and whether it is all of X."""
+    return parameters_named(kind, "encode", "distributed")
 
 
 def encodes(kind):
     """Whether the columns of X are labels to an estimator."""
-    return any(value for name, value in kind.get_params().items() if _is_encode(name))
-
-
-def _is_encode(name):
-    return name == "encode" or name.endswith("__encode")
+    return any(parameters_named(kind, "encode").values())

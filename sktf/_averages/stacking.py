@@ -7,6 +7,7 @@ from sktf._averages.jobs import encodes
 from sktf._averages.posterior_choice import split
 from sktf._averages.predictive import Predictive
 from sktf._models.base import BaseCompletion
+from sktf._models.inner import parameters_named
 from sktf._models.sklearn_types import BaseComposition
 
 # How much more an excess of the sum of weights over 1 counts than a value of one cell.
@@ -75,8 +76,8 @@ def shape_of(kinds):
     found = [
         value
         for kind in kinds
-        for name, value in kind.get_params().items()
-        if value is not None and (name == "shape" or name.endswith("__shape"))
+        for value in parameters_named(kind, "shape").values()
+        if value is not None
     ]
     for other in found[1:]:
         if not np.array_equal(found[0], other):

@@ -9,6 +9,7 @@ from sklearn.base import clone
 from sktf._averages.jobs import with_inner
 from sktf._averages.posterior import PosteriorCompletion
 from sktf._models.cp import CPCompletion
+from sktf._models.inner import parameters_named
 from sktf._models.ranks import refuse_ranks
 
 # Cells that are predicted at once.
@@ -89,7 +90,7 @@ def filler(estimator, return_std, return_model, **given):
     refuse_ranks(estimator, "what fills gaps")
     estimator = with_inner(clone(estimator))
     given = {name: value for name, value in given.items() if value is not None}
-    if "clip" in given and not any(n.split("__")[-1] == "clip" for n in estimator.get_params()):
+    if "clip" in given and not parameters_named(estimator, "clip"):
         raise TypeError(f"{type(estimator).__name__} has no parameter clip; leave clip=None.")
     return Filler(estimator, given, return_std, return_model)
 

@@ -13,6 +13,7 @@ from sktf._cells.complaints import about_features, explained
 from sktf._cells.record import holding_back, outside, tell_once
 from sktf._cells.validation import MAX_VALUE
 from sktf._filling.filler import filler
+from sktf._models.inner import parameters_named
 from sktf._models.links import linked_loss
 from sktf._models.pickles import VersionedPickle
 from sktf._models.restoring import restoring_features
@@ -238,9 +239,7 @@ def _refuse_units(estimator):
             f'loss="{loss}": the estimator sees standardized features, which are no counts and no '
             'yes or no. Take loss="auto", or fill the table with sktf.complete.'
         )
-    bounds = (
-        value for name, value in estimator.get_params().items() if name.split("__")[-1] == "clip"
-    )
+    bounds = parameters_named(estimator, "clip").values()
     clip = next((value for value in bounds if value is not None), None)
     if clip is not None:
         raise ValueError(

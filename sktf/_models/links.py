@@ -5,6 +5,7 @@ from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
 from sktf._cells.complaints import about_rows, explained
 from sktf._cells.validation import check_weights
+from sktf._models.inner import parameters_named
 from sktf._models.scoring import ScoresAnyUnit
 from sktf._objective.links import LINKS, link_of, share_of_deviance
 
@@ -83,7 +84,7 @@ class Linked(ScoresDeviance):
 
 def linked_loss(estimator):
     """Return the first loss with a link among the parameters of an estimator, None without."""
-    losses = (v for name, v in estimator.get_params().items() if name.split("__")[-1] == "loss")
+    losses = parameters_named(estimator, "loss").values()
     return next((loss for loss in losses if isinstance(loss, str) and loss in LINKS), None)
 
 

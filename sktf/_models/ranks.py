@@ -5,6 +5,7 @@ import numpy as np
 from sktf._cells.labels import joined_labels
 from sktf._cells.record import current_record, give, holding_back
 from sktf._cells.validation import check_held_out, check_observations, has_rows, labels_of
+from sktf._models.inner import parameters_named
 
 # Up to so many rows rank 0 gathers all, and fits as a single process does; more stay where they
 # are.
@@ -45,8 +46,7 @@ def fit_on_ranks(estimator, fit, X, y, sample_weight, X_val, y_val, *, read_as=N
 
 def refuse_ranks(estimator, what):
     """Raise where an estimator with ``distributed=True`` is given to what runs in one process."""
-    parameters = estimator.get_params().items()
-    if any(value is True for name, value in parameters if name.split("__")[-1] == "distributed"):
+    if any(value is True for value in parameters_named(estimator, "distributed").values()):
         raise ValueError(f"distributed=True: {what} runs in one process; set distributed=False.")
 
 
