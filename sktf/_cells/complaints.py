@@ -39,6 +39,7 @@ def about_rows(error, source, X, *y):
     targets = _targets(source, y)
     return (
         _first(_not_loaded(error, *table) for table in [(source, X), *targets])
+        or _no_table(error, source, X)
         or _not_rows(error, X, *y)
         or _unequal(error, source, X, *y)
         or _complex(error, [(source, X), *targets])
@@ -53,6 +54,7 @@ def about_labels(error, source, X, *y):
     targets = _targets(source, y)
     return (
         _first(_not_loaded(error, *table) for table in [(source, X), *targets])
+        or _no_table(error, source, X)
         or _not_rows(error, X, *y)
         or _unequal(error, source, X, *y)
         or _complex(error, targets)
@@ -134,6 +136,14 @@ def _not_loaded(error, name, table):
         why = f"is a {type(table).__name__}, whose numbers are not there yet"
         how = _first(m for m in ("toPandas", "collect", "compute") if hasattr(table, m))
     return _like(error, f"{name} {why}; pass {name}.{how}().") if how else None
+
+
+def _no_table(error, source, X):
+    """Say how cells are listed, where neither a table nor an array was given."""
+    if np.ndim(X) > 0:
+        return None
+    one = np.asarray(X, object)[()]
+    return _like(error, f"{source} is a single {type(one).__name__}, not a table. {_ROWS}")
 
 
 def _not_rows(error, X, *y):

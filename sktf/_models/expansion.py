@@ -6,7 +6,7 @@ import numpy as np
 
 from sktf._objective.components import component_norms, unit_columns
 
-# Largest number of factor entries; one copy of them takes 1 GiB in float64.
+# Most entries of the factors, or of a Gram matrix of theirs; a copy takes 1 GiB in float64.
 _MAX_ENTRIES = 2**27
 
 
@@ -17,11 +17,12 @@ def units_and_norms(factors, n_blocks):
 
 
 def check_components(shape, n_components):
-    """Return the number of components, unless their factors would not fit in memory."""
-    if sum(shape) * n_components > _MAX_ENTRIES:
+    """Return the number of components, unless their matrices would not fit in memory."""
+    n_entries = max(sum(shape), n_components) * n_components
+    if n_entries > _MAX_ENTRIES:
         raise ValueError(
             f"{n_components:.3g} components for sizes {tuple(shape)} need "
-            f"{sum(shape) * n_components / 2**27:.2g} GiB; lower ranks or n_components."
+            f"{n_entries / 2**27:.2g} GiB; lower ranks or n_components."
         )
     return n_components
 

@@ -64,8 +64,8 @@ class Fitting:
     def _first_factorization(self):
         """Return the factorization that the parameters ask for, or that has grown before."""
         estimator = self.estimator
-        grown, cap = estimator._goes_on() and estimator._grown, estimator._most_components()
         model = estimator._factorization(self.frame.sizes, self.n_cells)
+        grown, cap = estimator._goes_on() and estimator._grown, estimator._most_components()
         if not grown or cap not in (None, grown):
             return model
         self.grown = grown

@@ -1,6 +1,6 @@
 """Counting components and singular values: norms, merging parallel ones, entropy."""
 
-from functools import reduce
+from functools import cache, reduce
 from itertools import zip_longest
 from math import prod
 
@@ -141,24 +141,40 @@ def svd_factors(left, right):
 
 def matricization_values(factors, rows):
     """Singular values, descending, of the tensor unfolded by each tuple of modes of ``rows``."""
-    # They come from Gram matrices: those below about 1e-8 of the largest are rounding.
     peaks = [np.abs(factor).max(initial=0.0) or 1.0 for factor in factors]
     units = [factor / peak for factor, peak in zip(factors, peaks, strict=True)]
-    grams = [unit.T @ unit for unit in units]
-    return [prod(peaks) * _values(units, grams, modes) for modes in rows]
+    gram = cache(lambda mode: units[mode].T @ units[mode])
+    return [prod(peaks) * _values(units, gram, modes) for modes in rows]
 
 
-def _values(factors, grams, modes):
+def _values(factors, gram, modes):
     others = [n for n in range(len(factors)) if n not in modes]
-    if len(others) == 1:
-        modes, others = others, modes
-    side = factors[modes[0]]
-    if len(modes) > 1 or len(side) > side.shape[1]:
-        values, vectors = np.linalg.eigh(prod(grams[n] for n in modes))
-        side = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
-    columns = prod((grams[n] for n in others), start=np.ones_like(grams[0]))
-    squares = np.linalg.eigvalsh(side @ columns @ side.T)[::-1]
+    few, many = sorted((modes, others), key=lambda side: prod(len(factors[n]) for n in side))
+    few = _side(factors, gram, few)
+    if prod(len(factors[n]) for n in many) <= few.shape[1]:
+        return np.linalg.svd(few @ _side(factors, gram, many).T, compute_uv=False)
+    # From Gram matrices: those below about 1e-8 of the largest are rounding.
+    squares = np.linalg.eigvalsh(few @ prod(map(gram, many)) @ few.T)[::-1]
     return np.sqrt(np.maximum(squares, 0.0))
+
+
+def _side(factors, gram, modes):
+    """A matrix with the Gram matrix of the products over ``modes``, no more rows than columns."""
+    n_components = factors[0].shape[1]
+    if not modes or prod(len(factors[n]) for n in modes) <= n_components:
+        return _row_products([factors[n] for n in modes], n_components)
+    if len(modes) == 1:
+        return _core(factors[modes[0]])
+    values, vectors = np.linalg.eigh(prod(map(gram, modes)))
+    return np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
+
+
+def _row_products(factors, n_components):
+    """Products of the columns: a row for each combination of rows of the factors."""
+    made = np.ones((1, n_components))
+    for factor in factors:
+        made = (made[:, None] * factor).reshape(-1, n_components)
+    return made
 
 
 def stack_padded(rows):

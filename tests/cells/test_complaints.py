@@ -109,9 +109,12 @@ def test_a_foreign_object_hides_no_error():
     """Whatever it raises while its columns are looked at, the first error is told."""
 
     class Foreign:
-        columns = property(lambda self: 1 / 0)
+        columns, ndim = property(lambda self: 1 / 0), 2
 
-    with pytest.raises(ValueError, match="^Expected 2D array, got scalar array"):
+        def __array__(self, *_, **__):
+            return np.array([["a", "b"]] * len(Y))
+
+    with pytest.raises(ValueError, match="^dtype='numeric' is not compatible"):
         model().fit(Foreign(), Y)
     with pytest.raises(ValueError, match="^first$"), explained(about_rows, "X", Foreign()):
         raise ValueError("first")
@@ -140,6 +143,19 @@ def test_a_blank_index(case, blank):
         model().fit(table, Y)
     with pytest.raises(ValueError, match=message):
         model().fit(made, Y).predict(table)
+
+
+SINGLE = {"text": "str", 5: "int", None: "NoneType", np.datetime64("2020-01-01"): "datetime64"}
+
+
+@pytest.mark.parametrize("encode", [False, True])
+@pytest.mark.parametrize("boxed", [False, True])
+@pytest.mark.parametrize("one", SINGLE)
+def test_what_is_no_table(one, boxed, encode):
+    """A single value, also within an array of no dimension."""
+    X = np.array(one, object) if boxed else one
+    with pytest.raises((TypeError, ValueError), match=f"X is a single {SINGLE[one]}, .*takes rows"):
+        CPCompletion(encode=encode).fit(X, Y)
 
 
 def test_a_blank_beside_labels():

@@ -61,6 +61,7 @@ BAD_MATRIX_PARAMETERS = [
     ({"hidden": "ab"}, r"'hidden' parameter .* Got 'ab'"),
     ({"hidden": (3,)}, r"hidden=\(3,\): expected 2 positive widths for depth=3, or one int"),
     ({"hidden": (3, 0)}, r"hidden=\(3, 0\): expected 2 positive widths"),
+    ({"hidden": {"first": 3, "last": 3}}, r"hidden={.*}: expected 2 positive widths"),
     ({"hidden": (3.5, 2)}, r"hidden=\(3.5, 2\): expected 2 positive widths"),
     ({"row_modes": ()}, r"row_modes=\(\): expected one or more distinct modes from 0 to 2"),
     ({"row_modes": (3,)}, r"row_modes=\(3,\): expected .* modes from 0 to 2"),
