@@ -219,6 +219,7 @@ class PosteriorCompletion(
         """
         with restoring_features(self):
             inner = self._inner()
+            inner._validate_params()
             if getattr(inner, "loss", None) in LINKS:
                 raise ValueError(
                     f'loss="{inner.loss}": chains are of normal noise; take "auto", or a '

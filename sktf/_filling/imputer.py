@@ -137,7 +137,7 @@ class CompletionImputer(VersionedPickle, OneToOneFeatureMixin, TransformerMixin,
             mean, scale = _moments(X, known)
             standard = _standardized(X, mean, scale)[known.any(axis=1)][:, known.any(axis=0)]
             how = filler(self.estimator, False, True, random_state=self.random_state)
-            _refuse_units(how.estimator)
+            _refuse_other_tables(how.estimator)
             with holding_back() as held:
                 model = how.fitted(*_known_cells(standard), standard.shape)
             fitted = {"estimator_": model, "mean_": mean, "scale_": scale, "indicator_": indicator}
@@ -231,8 +231,8 @@ class CompletionImputer(VersionedPickle, OneToOneFeatureMixin, TransformerMixin,
             )
 
 
-def _refuse_units(estimator):
-    """Raise where an estimator has bounds, or a loss, of values that are not standardized."""
+def _refuse_other_tables(estimator):
+    """Raise where parameters are of values that are not standardized, or not of rows by columns."""
     loss = linked_loss(estimator)
     if loss is not None:
         raise ValueError(
@@ -246,6 +246,12 @@ def _refuse_units(estimator):
             f"clip={clip!r}: the estimator sees standardized features, whose bounds are those of "
             "no feature. Leave its clip at None, and bound what transform returns."
         )
+    for name, modes in parameters_named(estimator, "row_modes").items():
+        if np.size(modes) != 1:
+            raise ValueError(
+                f"{name}={modes!r}: rows of a table differ by mode 0, features by mode 1; "
+                f"set {name}=(0,)."
+            )
 
 
 def _moments(X, known):

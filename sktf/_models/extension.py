@@ -135,7 +135,9 @@ def _nonnegative_ridge(mean, root, design, left, error):
     onto = np.pad(root, ((0, 0), (0, n - root.shape[1])))
     if (mean + onto @ z >= 0).all():
         return z
-    error = max(error, _REGULAR * np.linalg.norm(design))
+    unit = _unit(design, ())
+    design, left = design / unit, left / unit
+    error = max(error / unit, _REGULAR * np.linalg.norm(design))
     stacked = np.vstack([design, error * np.eye(n)])
     return _least_squares_above(stacked, np.append(left, np.zeros(n)), onto, -mean)
 

@@ -121,8 +121,10 @@ def warn_wild_predictions(predict, shape, bounds, error, stacklevel):
     cells = [rng.randint(size, size=_N_CELLS) for size in shape]
     predicted = predict(np.column_stack(cells))
     least, largest = predicted.min(), predicted.max()
-    allowed = max(_OUTSIDE * (high / unit - low / unit), _ERRORS * error / unit)
-    if max(low / unit - least / unit, largest / unit - high / unit) > allowed:
+    with np.errstate(over="ignore"):  # where values are as small as they can be
+        allowed = max(_OUTSIDE * (high / unit - low / unit), _ERRORS * error / unit)
+        beyond = max(low / unit - least / unit, largest / unit - high / unit)
+    if beyond > allowed:
         warn(
             f"Some cells are predicted from {least:.3g} to {largest:.3g}, but the observed values "
             f"go from {low:.3g} to {high:.3g}: few cells tell of these. Observe more cells, or "

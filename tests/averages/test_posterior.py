@@ -246,6 +246,8 @@ def test_the_first_state_predicts_as_the_descent_does():
         (DeepMatrixCompletion(shape=SHAPE), "one factor for each of the 3 modes"),
         (CPCompletion, "estimator"),
         ("CP", "estimator"),
+        (CPCompletion(shape=-1), "The 'shape' parameter of CPCompletion must be"),
+        (CPCompletion(loss=["squared"]), "The 'loss' parameter of CPCompletion must be"),
     ],
 )
 def test_what_is_no_start_is_told(estimator, match):

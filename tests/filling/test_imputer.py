@@ -27,6 +27,7 @@ from sktf import (
     CompletionImputer,
     CPALSCompletion,
     CPCompletion,
+    DeepMatrixCompletion,
     PosteriorCompletion,
 )
 
@@ -231,6 +232,15 @@ def test_bounds_of_standardized_values_are_refused(estimator):
     """They are in the units of no feature."""
     with pytest.raises(ValueError, match="clip=.*the estimator sees standardized.*transform ret"):
         CompletionImputer(estimator).fit(table()[1])
+
+
+@pytest.mark.parametrize("modes", [(0, 1), (), [1, 0]])
+def test_rows_that_are_no_rows_of_a_table_are_refused(modes):
+    """In fit: transform would learn no new row."""
+    inner = DeepMatrixCompletion(row_modes=modes)
+    for estimator in (inner, CompletionEnsemble(inner)):
+        with pytest.raises(ValueError, match=r"row_modes=.*: rows of a table .* set .*=\(0,\)"):
+            CompletionImputer(estimator).fit(table()[1])
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from sktf import (
     DeepMatrixCompletion,
     NuclearNormCompletion,
 )
-from sktf._models.honesty import warn_far_predictions
+from sktf._models.honesty import warn_far_predictions, warn_wild_predictions
 from sktf.datasets import entries_from_dense, make_low_rank, sample_entries
 
 
@@ -228,3 +228,11 @@ def test_predictions_near_the_data_are_no_cause():
     for unit in (1e-9, 1.0, 1e9):
         warn_far_predictions([unit * factors[0], *factors[1:]], unit * np.abs(y).max(), 1)
     warn_far_predictions([0 * factor for factor in factors], 0.0, 1)
+
+
+@pytest.mark.parametrize("size", [5e-324, 1.0, 1e300])
+def test_wild_predictions_are_told_in_any_unit(size):
+    """Where values are the smallest that there are, a quotient of the two overflows."""
+    far = max(1e8 * size, 1e-10)
+    with pytest.warns(CompletionWarning, match="Some cells are predicted from"):
+        warn_wild_predictions(lambda X: far * (X[:, 0] - 1.0), (3, 4), (-size, size), 0.0, 2)

@@ -124,7 +124,7 @@ def test_extend_of_few_components_keeps_the_others_at_zero(offset):
 
 
 @cut_off
-@pytest.mark.parametrize("unit", [2.0**-198, 2.0**198])
+@pytest.mark.parametrize("unit", [2.0**-198, 2.0**198, 2.0**990])
 def test_extend_knows_no_units(unit):
     """Rows of values in other units, powers of two so that nothing else rounds, are the same."""
     X, y, *_ = noisy((9, 8, 7))
