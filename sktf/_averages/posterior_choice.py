@@ -129,6 +129,7 @@ def choose(model, training, held_out, n_components, rng, say):
     say : callable
         Is given a line for each number of components.
     """
+    n_components = n_components and int(n_components)
     numbers = [n_components] if n_components else _numbers(model.rank_)
     if held_out is None:
         return Choice(n_components or max(_FEWEST, model.rank_), BOTH)

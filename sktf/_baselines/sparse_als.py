@@ -30,7 +30,7 @@ def mean_squared_error(factors, cells):
         return float(np.average(residual**2, weights=cells.weights))
 
 
-def _check_squares(values):
+def check_squares(values):
     """Raise where products of factors as large as values need would overflow."""
     largest = np.abs(values).max()
     if largest > _LARGEST:
@@ -46,7 +46,6 @@ def sparse_als(cells, rank, start, rng, max_iter, tol, keep):
     """
     factors = start or [rng.random_sample((size, rank)) for size in cells.shape]
     modes = [CellsByRow.of(cells, mode) for mode in range(len(cells.shape))]
-    _check_squares(cells.values)
     norm = np.sqrt(np.average(cells.values**2, weights=cells.weights))
     if norm == 0:
         return [np.zeros_like(factor) for factor in factors], 0, True

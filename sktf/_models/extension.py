@@ -54,7 +54,9 @@ def solve_rows(rows, counts, frame, mode, coords, values, which, error, nonnegat
     for n, factor in enumerate(rows):
         if n != side:
             design *= factor[cells[:, n]]
-    unit = 1.0 if frame.loss is not None else _unit(rows[side], frame.offset.terms[mode : mode + 1])
+    unit = (
+        1.0 if frame.loss is not None else _unit(rows[side], *frame.offset.terms[mode : mode + 1])
+    )
     its_rows, error = rows[side] / unit, error / unit
     mean, root = its_rows[-1], _root(row_covariance(its_rows, counts[side]))
     added = frame.offset.at(coords, known)
@@ -67,7 +69,10 @@ def solve_rows(rows, counts, frame, mode, coords, values, which, error, nonnegat
         spread = np.std(frame.offset.terms[mode] / unit) or (frame.offset.scale or 1.0) / unit
         design = np.column_stack([design, np.full(len(design), spread)])
     solve = partial(_nonnegative_ridge, mean, root) if nonnegative else _ridge
-    if frame.loss is not None:
+    if frame.loss is None:
+        largest = _unit(design, left, error)
+        design, left, error = design / largest, left / largest, error / largest
+    else:
         if nonnegative:
             raise ValueError(f'loss="{frame.loss}": parts learn no rows; fit again with them.')
         solve = partial(_likeliest, frame.loss)
@@ -78,9 +83,9 @@ def solve_rows(rows, counts, frame, mode, coords, values, which, error, nonnegat
     return unit * found, unit * spread * z[:, n_directions:].sum(axis=1)
 
 
-def _unit(rows, terms):
+def _unit(*parts):
     """Return a power of two near the largest entry: in its units no square over- or underflows."""
-    largest = max(np.abs(part).max(initial=0) for part in (rows, *terms))
+    largest = max(np.abs(part).max(initial=0) for part in parts)
     return 2.0 ** (np.frexp(largest)[1] - 1)
 
 
@@ -135,9 +140,7 @@ def _nonnegative_ridge(mean, root, design, left, error):
     onto = np.pad(root, ((0, 0), (0, n - root.shape[1])))
     if (mean + onto @ z >= 0).all():
         return z
-    unit = _unit(design, ())
-    design, left = design / unit, left / unit
-    error = max(error / unit, _REGULAR * np.linalg.norm(design))
+    error = max(error, _REGULAR * np.linalg.norm(design))
     stacked = np.vstack([design, error * np.eye(n)])
     return _least_squares_above(stacked, np.append(left, np.zeros(n)), onto, -mean)
 

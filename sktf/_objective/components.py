@@ -141,10 +141,11 @@ def svd_factors(left, right):
 
 def matricization_values(factors, rows):
     """Singular values, descending, of the tensor unfolded by each tuple of modes of ``rows``."""
-    peaks = [np.abs(factor).max(initial=0.0) or 1.0 for factor in factors]
-    units = [factor / peak for factor, peak in zip(factors, peaks, strict=True)]
+    exponents = [int(np.frexp(np.abs(factor).max(initial=0.0))[1]) for factor in factors]
+    units = [np.ldexp(factor, -e) for factor, e in zip(factors, exponents, strict=True)]
     gram = cache(lambda mode: units[mode].T @ units[mode])
-    return [prod(peaks) * _values(units, gram, modes) for modes in rows]
+    with np.errstate(over="ignore"):  # a tensor too large for numbers has infinite values
+        return [np.ldexp(_values(units, gram, modes), sum(exponents)) for modes in rows]
 
 
 def _values(factors, gram, modes):

@@ -287,7 +287,7 @@ def test_multilinear_rank_is_that_of_the_unfoldings(small):
 def test_matricization_values_equal_those_of_a_dense_svd(modes):
     """Of CP factors of few and many columns: 1e-7 of the largest."""
     rng = np.random.default_rng(0)
-    for n_components in (2, 9):
+    for n_components in (2, 9, 40, 200):
         factors = [rng.standard_normal((size, n_components)) for size in (4, 3, 5, 6)]
         tensor = tl.cp_to_tensor((None, factors))
         rows = np.prod([tensor.shape[mode] for mode in modes])
@@ -297,6 +297,18 @@ def test_matricization_values_equal_those_of_a_dense_svd(modes):
         n = min(len(got), len(expected))
         np.testing.assert_allclose(got[:n], expected[:n], rtol=0, atol=1e-7 * expected[0])
         assert (got[n:] < 1e-7 * got[0]).all()
+        assert (expected[n:] < 1e-7 * expected[0]).all()
+
+
+def test_values_beyond_all_numbers_are_infinite():
+    """Without a warning, as the norms of components are."""
+    rows = [(0,), (1,), (2,)]
+    for values in matricization_values([np.full((4, 2), 1e110)] * 3, rows):
+        assert values[0] == np.inf
+    for values in matricization_values(
+        [np.full((4, 2), size) for size in (1e200, 1e200, 1e-200)], rows
+    ):
+        np.testing.assert_allclose(values[0], 16e200, rtol=1e-12)
 
 
 def test_extend_grows_any_mode(small):

@@ -14,7 +14,6 @@ from sktf._cells.validation import Observations
 from sktf._descent.loop import gradient_descent
 from sktf._descent.steps import Constant
 from sktf._models.hierarchical import HierarchicalFactorization, mode_tree
-from sktf._objective.components import matricization_values
 from sktf._objective.cpu import FusedObjective
 from sktf._objective.losses import ClippedSquare
 from sktf._objective.torch import TorchObjective
@@ -310,20 +309,6 @@ def test_components_whose_gram_matrix_is_too_large_are_refused():
     """Three pairs of 30 local components are 27,000: their Gram matrix would take 5.4 GiB."""
     with pytest.raises(ValueError, match=r"2.7e\+04 components .* 5.4 GiB; lower"):
         HierarchicalCompletion(30).fit([[3, 0, 2, 0, 0, 1]], [1.0])
-
-
-@pytest.mark.parametrize("shape", [(9, 8, 7, 6), (3, 2, 4, 3, 2, 3)])
-def test_values_of_the_nodes_are_those_of_the_unfoldings(shape):
-    """With fewer and with more components than rows, against the dense tensor, to 1e-7."""
-    rng = np.random.default_rng(0)
-    factors = [rng.standard_normal((size, 40)) for size in shape]
-    tensor, nodes = tl.cp_to_tensor((None, factors)), [modes for modes, _ in mode_tree(len(shape))]
-    for modes, values in zip(nodes, matricization_values(factors, nodes[:-1]), strict=False):
-        others = [n for n in range(len(shape)) if n not in modes]
-        rows = np.prod([shape[n] for n in modes])
-        expected = np.linalg.svd(tensor.transpose(*modes, *others).reshape(rows, -1))[1]
-        np.testing.assert_allclose(values, expected[: len(values)], atol=1e-7 * expected[0])
-        np.testing.assert_allclose(expected[len(values) :], 0, atol=1e-7 * expected[0])
 
 
 def test_a_given_start_sets_the_width(small_tensor):

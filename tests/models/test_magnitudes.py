@@ -15,6 +15,7 @@ from sktf import (
     NonNegativeCPCompletion,
     PosteriorCompletion,
 )
+from sktf.datasets import entries_from_dense
 
 # Few cells determine no model, and short runs are the point here.
 pytestmark = [
@@ -61,6 +62,15 @@ def test_deviations_of_an_ensemble_have_the_unit_of_y(unit):
     _, expected = clone(ensemble).fit(X, y).predict(X, return_std=True)
     _, found = ensemble.fit(X, y * unit).predict(X, return_std=True)
     assert_allclose(found / unit, expected, rtol=1e-6)
+
+
+def test_members_that_agree_have_a_deviation():
+    """Of terms that are rounding alone: of values of 1e300 their squares overflow."""
+    X, _ = many_cells()
+    inner = CPCompletion(2, offset="additive", handle_unknown="mean", **SHORT)
+    model = CompletionEnsemble(inner, random_state=0)
+    deviations = model.fit(X, np.full(len(X), 3e300)).predict([[0, 0], [30, 2]], return_std=True)[1]
+    assert (deviations < 1e290).all() and np.isfinite(deviations).all()
 
 
 @pytest.mark.parametrize("unit", UNITS)
@@ -128,11 +138,12 @@ def test_single_precision_ends_earlier():
         model.set_params(scale=False).fit(X, y * 1e100)
 
 
+@pytest.mark.parametrize("solver", ["sparse", "tensorly"])
 @pytest.mark.parametrize("size", [1e102, 1e300])
-def test_sparse_als_says_where_squares_overflow(size):
+def test_als_says_where_squares_overflow(size, solver):
     """Without ``scale``; with it they are of size 1."""
-    X, y = many_cells()
-    model = CPALSCompletion(2, scale=False, solver="sparse", **SHORT)
+    X, y = entries_from_dense(np.arange(1.0, 13).reshape(4, 3))
+    model = CPALSCompletion(2, scale=False, solver=solver, **SHORT)
     with pytest.raises(
         ValueError, match=r"y has values up to \d.*, whose squares overflow; set sca"
     ):
@@ -148,6 +159,10 @@ def test_small_integers_are_integers(name):
         model = DeepCPCompletion(**SHORT | {"n_components": 2, name: one})
         same = clone(model).set_params(**{name: 1})
         assert_array_equal(model.fit(X, y).predict(X), same.fit(X, y).predict(X))
+    chains = {"n_chains": 1, "n_warmup": 1, "n_samples": 2, "random_state": 0}
+    inner = CPCompletion(2, **SHORT)
+    fits = [PosteriorCompletion(inner, n_components=n, **chains) for n in (np.int8(1), 1)]
+    assert_array_equal(*(model.fit(X, y).predict(X) for model in fits))
 
 
 def test_chains_begin_from_factors_of_any_size():
