@@ -6,6 +6,7 @@ from inspect import signature
 from pathlib import Path
 
 import pytest
+from cases.pinned import shows_digits
 
 import sktf
 from sktf import plotting
@@ -20,6 +21,7 @@ def name_of(path):
     return str(path.relative_to(ROOT))
 
 
+@shows_digits
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [p for p in PAGES if ">>> " in p.read_text("utf-8")], ids=name_of)
 def test_examples_print_what_the_page_shows(page):

@@ -6,8 +6,6 @@ import pytest
 
 from sktf.datasets import dense_from_entries, load_il2, make_ratings, split_entries
 
-pytest.importorskip("sklearn.callback", reason="callbacks are new in scikit-learn 1.9")
-
 #: Most lines, and the lines; names that are not defined in them are those of ``given``.
 JOBS = {
     "an array with gaps": (1, "filled = sktf.complete(assay)"),
@@ -54,7 +52,6 @@ mean, std = posterior.predict(table[["user", "film"]], return_std=True)
 def given(tmp_path_factory):
     """What a newcomer has: an array, a table, and what is public."""
     import joblib
-    from sklearn.callback import ProgressBar
     from sklearn.model_selection import GridSearchCV, cross_val_score
 
     import sktf
@@ -71,8 +68,11 @@ def given(tmp_path_factory):
     return {
         **{name: getattr(sktf, name) for name in sktf.__all__},
         **{"sktf": sktf, "joblib": joblib, "GridSearchCV": GridSearchCV},
-        **{"cross_val_score": cross_val_score, "ProgressBar": ProgressBar},
-        **{"FiberKFold": FiberKFold, "FactorsDisplay": FactorsDisplay},
+        **{
+            "cross_val_score": cross_val_score,
+            "FiberKFold": FiberKFold,
+            "FactorsDisplay": FactorsDisplay,
+        },
         **{"table": table, "of_zoe": of_zoe, "wanted": wanted, "X": seen, "y": values},
         "shape": shape,
         "assay": dense_from_entries(seen, values, shape),
@@ -90,8 +90,12 @@ def test_a_job_takes_few_lines(job, given):
     most, code = JOBS[job]
     assert len(code.strip().splitlines()) <= most
     names = dict(given)
+    if "ProgressBar" in code:
+        names["ProgressBar"] = pytest.importorskip("sklearn.callback").ProgressBar
     exec(code, names)
-    made = {name: names[name] for name in names.keys() - given.keys() - {"__builtins__"}}
+    made = {
+        name: names[name] for name in names.keys() - given.keys() - {"__builtins__", "ProgressBar"}
+    }
     assert made
     for value in map(made.get, ("filled", "predicted", "mean", "std", "cp", "sums")):
         assert value is None or np.isfinite(value).all()

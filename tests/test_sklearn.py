@@ -232,8 +232,3 @@ def test_sample_weight_is_routed_to_fit_and_score(small_tensor):
         routed.set_score_request(sample_weight=True)
         scores = cross_val_score(routed, X, y, cv=FOLDS, params={"sample_weight": weights})
     assert_array_equal(scores, expected)
-
-
-# Callbacks -----------------------------------------------------------------------------------
-
-callback = pytest.importorskip("sklearn.callback")

@@ -109,7 +109,6 @@ def test_ctrl_c_before_the_first_draw_leaves_it_as_it_was(monkeypatch):
 
 def test_callbacks_see_every_chain_and_may_stop():
     """A callback that asks to stop leaves the chains before."""
-    pytest.importorskip("sklearn.callback")
     X, y, *_ = noisy(9)
     watching = AtTick()
     small().set_callbacks(watching).fit(X, y)

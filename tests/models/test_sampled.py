@@ -15,8 +15,6 @@ from sktf._descent import growth
 from sktf._models import sampled
 from sktf._models.sampled import SampledFitting
 
-callback = pytest.importorskip("sklearn.callback")
-
 
 def draw(shape, rank, n_cells, noise, seed, n_hidden=20_000):
     """Return noisy cells of RMS 1, and hidden ones without noise."""
@@ -266,6 +264,7 @@ def test_callbacks_see_the_terms_of_the_moment():
     """The scores of the last ticks are near that of the fit."""
     X, y, *_ = draw((60, 50, 40), 2, 20_000, 0.1, 20)
     y = y + 3 * np.sin(1 + X[:, 0])
+    callback = pytest.importorskip("sklearn.callback")
     monitor = callback.ScoringMonitor(scoring="r2")
     model = CPCompletion(shape=(60, 50, 40), offset="additive", random_state=0)
     model.set_callbacks(monitor).fit(X, y)

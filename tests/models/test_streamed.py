@@ -331,7 +331,6 @@ def test_ctrl_c_keeps_the_best_so_far(tmp_path, monkeypatch, small):
 
 def test_callbacks_hear_of_all_ticks(tmp_path, small):
     """As in memory."""
-    pytest.importorskip("sklearn.callback")
     entries, counted = write(tmp_path, *draw()), AtTick()
     model().set_callbacks(counted).fit(*entries[:2])
     assert (counted.n_fits, counted.n_ticks, counted.n_teardowns) == (1, 100, 1)
