@@ -3,6 +3,7 @@
 import os
 import pickle
 import signal
+import subprocess
 import time
 from threading import Timer
 
@@ -55,6 +56,15 @@ def kill():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def stand_still():
+    """Stop this process as a debugger or a full machine does; another wakes it 2 seconds later."""
+    subprocess.Popen(["sh", "-c", f"sleep 2; kill -CONT {os.getpid()}"])
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+ACTS = {"raises": no_room, "Ctrl-C": interrupt, "killed": kill, "stopped": stand_still}
+
+
 def ending(rank, size, how):
     """Fit while rank 1 makes trouble; return the error, seconds, what is fitted, and the model."""
     ranks.FEW_ROWS = 0
@@ -66,8 +76,8 @@ def ending(rank, size, how):
             y = np.where(np.arange(len(y)) == 3, np.nan, y)
         elif how == "columns":
             X = X[:, :2]
-        else:
-            at_the_fifth_step({"raises": no_room, "Ctrl-C": interrupt, "killed": kill}[how])
+        elif how in ACTS:
+            at_the_fifth_step(ACTS[how])
     began, text = time.perf_counter(), None
     try:
         model.fit(X, y)
@@ -103,6 +113,16 @@ def test_ctrl_c_on_one_rank_ends_the_descent_on_all(pool):
     assert 0 < models[0].n_iter_ < 100 and not models[0].converged_
     for model in models[1:]:
         np.testing.assert_array_equal(model.to_dense(), models[0].to_dense())
+
+
+def test_a_rank_that_stands_still_is_waited_for(pool):
+    """As long as it lives; the fit ends with the bits of one that nothing has held up."""
+    plain, held_up = (pool.run(range(3), ending, how) for how in ("nothing", "stopped"))
+    assert all(text is None for text, *_ in held_up)
+    assert held_up[0][1] > 1.9  # seconds, of which rank 0 waits for two
+    expected = pickle.loads(plain[0][3]).to_dense()
+    for *_, model in held_up:
+        np.testing.assert_array_equal(pickle.loads(model).to_dense(), expected)
 
 
 def test_a_killed_rank_ends_all_others(pool):
