@@ -80,8 +80,13 @@ class Moments(NamedTuple):
         level, square = (0.0, self.square) if kind is None else (self.mean, self.spread)
         if max(self.high / self.unit - level, level - self.low / self.unit) <= ROUNDING:
             return Offset(self.unit * level, (), 0.0)
-        rms = self.unit * float(np.sqrt(square)) if scale else 1.0
+        rms = _above_zero(self.unit * np.sqrt(square)) if scale else 1.0
         return Offset(self.unit * level, (), rms)
+
+
+def _above_zero(rms):
+    """Return a root mean square, not rounded to zero where values are the smallest there are."""
+    return max(float(rms), np.nextafter(0.0, 1.0).item())
 
 
 def _unit(size):
@@ -111,7 +116,7 @@ def fit_offset(observations, kind, scale, tol=None):
     if largest(values) <= ROUNDING:
         rms = 0.0
     else:
-        rms = float(unit * np.sqrt(_mean_square(values, weights))) if scale else 1.0
+        rms = _above_zero(unit * np.sqrt(_mean_square(values, weights))) if scale else 1.0
     return Offset(float(unit * level), tuple(unit * term for term in terms), rms)
 
 

@@ -6,7 +6,7 @@ from scipy import stats
 from sklearn.exceptions import ConvergenceWarning
 
 from sktf import CPCompletion
-from sktf._cells.offset import Offset, fit_offset, kurtosis, level_share
+from sktf._cells.offset import Moments, Offset, fit_offset, kurtosis, level_share
 from sktf._cells.validation import Observations
 from sktf.datasets import make_low_rank, make_ratings, sample_entries
 
@@ -194,6 +194,15 @@ def test_the_scale_neither_overflows_nor_underflows(size):
     expected = size * fit_offset(observations, None, True).scale
     scaled = observations._replace(values=size * observations.values)
     np.testing.assert_allclose(fit_offset(scaled, None, True).scale, expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize("kind", [None, "mean"])
+def test_the_scale_of_the_smallest_numbers_is_not_zero(kind):
+    """A third of them is nearer to zero than to themselves, but something is left."""
+    observations = observe()
+    values = np.where(np.arange(50) % 9, 0.0, 5e-324)
+    assert fit_offset(observations._replace(values=values), kind, True).scale == 5e-324
+    assert Moments.of([values]).offset(kind, True).scale == 5e-324
 
 
 def test_unknown_indices_contribute_nothing():
