@@ -12,7 +12,8 @@ demo: .venv/ready
 test: .venv/ready
 	$(RUN) -m pytest
 
-# The lowest versions that setup.cfg allows; what needs PyTorch is skipped.
+# The lowest versions that setup.cfg allows; what needs PyTorch is skipped. Newer ones of pyparsing
+# warn of what matplotlib of that time calls.
 test-oldest: .venv-oldest/ready
 	NUMBA_CACHE_DIR=.venv-oldest/numba $(OLDEST) -m pytest
 
@@ -53,7 +54,7 @@ docs: .venv/docs
 
 .venv-oldest/ready: setup.cfg constraints-oldest.txt
 	$(PYTHON) -m venv .venv-oldest
-	$(OLDEST) -m pip install --quiet --only-binary=:all: -r constraints-oldest.txt
+	$(OLDEST) -m pip install --quiet --only-binary=:all: -r constraints-oldest.txt "pyparsing<3.2"
 	$(OLDEST) -m pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 

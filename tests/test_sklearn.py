@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+import scipy
 from cases.estimators import FOLDS, SHAPE
 from conftest import ESTIMATORS, name_of
 from joblib import parallel_config
@@ -25,6 +26,7 @@ from sklearn.utils.estimator_checks import (
     check_param_validation,
     parametrize_with_checks,
 )
+from sklearn.utils.fixes import parse_version
 
 from sktf import CompletionClassifier, CPCompletion, DeepMatrixCompletion
 
@@ -83,6 +85,9 @@ def test_checks_that_third_parties_are_not_given(estimator, check):
     check(name_of(estimator), estimator.set_params(max_iter=3))
 
 
+@pytest.mark.skipif(
+    parse_version(scipy.__version__) < parse_version("1.14"), reason="SciPy is too old for dispatch"
+)
 def test_array_api_dispatch_is_possible(small_tensor):
     """The checks above ran with the array API enabled, and dispatch changes no prediction."""
     X, y = small_tensor

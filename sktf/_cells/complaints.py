@@ -140,7 +140,7 @@ def _not_loaded(error, name, table):
 
 def _no_table(error, source, X):
     """Say how cells are listed, where neither a table nor an array was given."""
-    if np.ndim(X) > 0:
+    if X is None or np.ndim(X) > 0:
         return None
     one = np.asarray(X, object)[()]
     return _like(error, f"{source} is a single {type(one).__name__}, not a table. {_ROWS}")

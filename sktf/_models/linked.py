@@ -52,6 +52,7 @@ class LinkedGrowth(LinkedFitting, SampledFitting):
     _run_kind, _polish_kind, _last_polish = LinkedRun, LinkedPolish, LinkedPolish
 
     def _new_problem(self, training):
+        self._alone = self.frame.offset  # components move the level, and terms
         problem = super()._new_problem(training)
         if np.isinf(problem.losses[-1].most):
             return problem
@@ -69,6 +70,28 @@ class LinkedGrowth(LinkedFitting, SampledFitting):
         if model.level is not None:
             offset = self.frame.offset._replace(level=model.level)
             self.frame = self.frame._replace(offset=offset)
+
+    def _at_held_out(self, run):
+        offset, components = super()._at_held_out(run)
+        alone = self._alone.at(self.held_out.coords)
+        return alone, components + (offset - alone)
+
+    def _told_frame(self):
+        """Return the frame that predicts: its offset goes as far from that alone as components."""
+        if self.learned:
+            return self.frame
+        share, alone, offset = self.verdict.share, self._alone, self.frame.offset
+        pairs = zip((alone.level, *alone.terms), (offset.level, *offset.terms), strict=True)
+        level, *terms = (mine + share * (its - mine) for mine, its in pairs)
+        return self.frame._replace(offset=offset._replace(level=level, terms=tuple(terms)))
+
+    def _refit(self, everything, run):
+        run = super()._refit(everything, run)
+        if not self.learned and not self.estimator._goes_on():
+            has_level = self.estimator.offset is not None
+            alone = everything.fit_link_offset("mean" if has_level else None, self._loss())
+            self._alone = self.frame.offset if self.frame.offset.terms else alone
+        return run
 
     def _look_at_held_out(self, run):
         held_out = self._held_out_objective(self._loss())  # beside the level as it is now

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from sktf._models.verdict import deviance_of_event
+
 # An additive offset whose error is within this factor of that of the race gets a race of its own:
 # where it explains far less, the terms that it fits are in the way of components.
 _NEAR = 1.3
@@ -17,7 +19,7 @@ def best_offset(fitting, run, rng):
         return fitting, run
     try:
         rough = fitting.frame.with_terms(fitting.rough_training(), scale, _ROUGH).offset
-        if _error(rough, fitting.held_out, fitting.frame.loss) > enough:
+        if _error(rough, fitting.held_out, cells.mean(), fitting.frame.loss) > enough:
             return fitting, run
         additive, beside = fitting.beside(rng, fitting.frame.with_terms(cells, scale))
     except KeyboardInterrupt:  # before it has reached anything
@@ -35,15 +37,16 @@ def best_offset(fitting, run, rng):
     return fitting, run
 
 
-def _error(offset, held_out, loss):
+def _error(offset, held_out, mean, loss):
     """Return the root mean squared error of an offset alone; no square over- or underflows.
 
-    With a loss that has a link it is the root mean deviance.
+    With a loss that has a link it is the root mean deviance, with one more event.
     """
     if loss is not None:
-        deviances = loss.value(offset.at(held_out.coords), held_out.values)
-        # Of the least one rounding may be left, of either sign.
-        return float(np.sqrt(max(np.average(deviances, weights=held_out.weights), 0.0)))
+        eta = offset.at(held_out.coords)
+        mean_deviance = np.average(loss.value(eta, held_out.values), weights=held_out.weights)
+        mean_deviance += deviance_of_event(eta, held_out, mean, loss)
+        return float(np.sqrt(max(mean_deviance, 0.0)))  # of the least one rounding may be left
     left = held_out.values - offset.at(held_out.coords)
     unit = np.abs(left).max() or 1.0
     return unit * float(np.sqrt(np.average((left / unit) ** 2, weights=held_out.weights)))

@@ -31,13 +31,13 @@ def check_given(given, frame, early_stopping):
 class Verdict(NamedTuple):
     """What held-out cells say of what is predicted: components and offset, or an offset alone.
 
-    ``error`` is its root mean squared error, or deviance, ``error_of_mean`` that of the mean of y,
-    and ``score`` its R^2, and ``score_error`` the standard error of this, None where the cells have
-    no spread; ``learned`` tells whether the components are of use, ``share`` how much of them is
-    predicted, 1 where they are, and ``beats_mean`` whether that is better than the mean of y.
-    ``squares`` are those of the errors, in one unit for all models of the same cells and summed
-    over the rows of a cell: what a model leaves of it, they all have. ``measure`` is what the score
-    is called.
+    ``error`` is its root mean squared error, or deviance with one more event, ``error_of_mean``
+    that of the mean of y, and ``score`` its R^2, and ``score_error`` the standard error of this,
+    None where the cells have no spread; ``learned`` tells whether the components are of use,
+    ``share`` how much of them is predicted, 1 where they are, and ``beats_mean`` whether that is
+    better than the mean of y. ``squares`` are those of the errors, in one unit for all models of
+    the same cells and summed over the rows of a cell: what a model leaves of it, they all have.
+    ``measure`` is what the score is called.
     """
 
     error: float
@@ -91,7 +91,8 @@ def judge_linked(held_out, offset, components, mean, loss, *, doubts):
 
     Linear predictors are an offset and components; ``mean`` is that of y. Where these are not
     believed, the share of them is kept, of tenths below 1, that leaves least, if that is less than
-    none leaves by a standard error.
+    none leaves by a standard error. Held-out cells have seen one more event: where there are few,
+    as many may be missing by chance, and to be sure of zeros would cost nothing.
     """
     y, weights = held_out.values, held_out.weights / held_out.weights.sum()
     of_cells = sums_of_cells(held_out)
@@ -99,25 +100,43 @@ def judge_linked(held_out, offset, components, mean, loss, *, doubts):
     def deviances(eta):
         return of_cells(weights * loss.value(eta, y))
 
+    def event(share):
+        return deviance_of_event(offset + share * components, held_out, mean, loss)
+
     level = loss.level(mean, len(y))
     center = loss.level(np.average(y, weights=weights), 2**30)
     around, of_mean = (deviances(np.full(len(y), at)) for at in (center, level))
     spread = around.sum()
     has_spread = len(around) > 1 and spread > _ALIKE
-    doubts = doubts and has_spread and len(around) >= _ENOUGH
     kept, share = deviances(offset + components), 1.0
-    learned = not doubts or _is_less(kept, deviances(offset))
+    none, doubts = deviances(offset), doubts and len(around) >= _ENOUGH
+    learned = not doubts or _is_less(kept, none, event(1), event(0))
     if not learned:
-        tried = [(deviances(offset + its * components), its) for its in np.linspace(0, 0.9, 10)]
-        kept, share = min(tried, key=lambda pair: pair[0].sum())
-        gain = tried[0][0] - kept
-        kept, share = (kept, share) if gain.sum() > np.linalg.norm(gain) else tried[0]
+        tried = [(deviances(offset + its * components), its) for its in np.linspace(0.9, 0, 10)]
+        kept, share = min(tried, key=lambda pair: pair[0].sum() + event(pair[1]))
+        gain = none - kept
+        if not gain.sum() + event(0) - event(share) > np.linalg.norm(gain):
+            kept, share = none, 0.0
     score = float(1 - kept.sum() / spread) if has_spread else None
     score_error = _error_of_ratio(kept, around) if has_spread else None
-    errors = (float(np.sqrt(max(total, 0.0))) for total in (kept.sum(), of_mean.sum()))
-    beats_mean = _is_less(kept, of_mean)
-    told = score, score_error, learned, float(share), beats_mean, kept
+    of_level = of_mean.sum() + deviance_of_event(level, held_out, mean, loss)
+    errors = (float(np.sqrt(max(each, 0.0))) for each in (kept.sum() + event(share), of_level))
+    told = score, score_error, learned, float(share), _is_less(kept, of_mean), kept
     return Verdict(*errors, *told, "D^2")
+
+
+def deviance_of_event(eta, held_out, mean, loss):
+    """Return what one more event among the held-out cells would add to their mean deviance.
+
+    Where events are rare, as many may be missing among these cells by chance, and to be sure of
+    none would cost nothing. That one may be in any of them, and is no less likely than by one of
+    all beside the mean.
+    """
+    y, n = held_out.values, len(held_out.values)
+    event = np.float64(loss.event(y))
+    beside = loss.value(loss.level(mean, n), event)
+    added = np.minimum(loss.value(np.broadcast_to(eta, n), event), beside + 2 * np.log(n))
+    return float(np.average(added, weights=held_out.weights) / n)
 
 
 def sums_of_cells(observations):
@@ -156,13 +175,15 @@ def share_of_step(left, step, weights, n_errors, of_cells):
     return float(np.clip(share + n_errors * error, 0, 1))
 
 
-def _is_less(squares, others):
+def _is_less(squares, others, *more):
     """Whether the sum of squares is less by two standard errors of the logarithm of their ratio.
+
+    ``more`` is what has to be added to the two sums.
 
     The error is that of the delta method. Differences would be judged by their largest cells:
     fits that explain 97 % of 15 heavy-tailed cells differ from none by less than two errors.
     """
-    total, other = squares.sum(), others.sum()
+    total, other = np.add((squares.sum(), others.sum()), more or 0.0)
     if not 0 < total < other:
         return bool(total < other)
     spread = (others / other - squares / total).std() * np.sqrt(len(squares))

@@ -87,6 +87,10 @@ class Link:
             return mean
         return 0.5 / n_cells if mean <= 0 else self.most - 0.5 / n_cells
 
+    def event(self, y):
+        """Return a value of the rare kind: the least count above zero, or the rarer answer."""
+        return float(y[y > 0].min()) if y.any() else 1.0
+
     def check(self, y, source="y", rows=None):
         """Raise where a value is none of this loss; ``rows`` are those of the user, if others."""
         bad = (y < 0) | (y > min(self.most, _LARGEST))
@@ -158,6 +162,9 @@ class Logistic(Link):
 
     def least(self, y):
         return -2 * (_entropy(y) + _entropy(1 - y))
+
+    def event(self, y):
+        return float(y.mean() < 0.5)
 
     def rough(self, y):
         """Return eta near which a value lies, finite at 0 and 1."""

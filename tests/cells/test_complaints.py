@@ -145,7 +145,7 @@ def test_a_blank_index(case, blank):
         model().fit(made, Y).predict(table)
 
 
-SINGLE = {"text": "str", 5: "int", None: "NoneType", np.datetime64("2020-01-01"): "datetime64"}
+SINGLE = {"text": "str", 5: "int", np.datetime64("2020-01-01"): "datetime64"}
 
 
 @pytest.mark.parametrize("encode", [False, True])

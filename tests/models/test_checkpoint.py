@@ -242,7 +242,8 @@ def test_what_somebody_stops_goes_on(path, small_tensor, monkeypatch, action, sh
     """To where it would have ended: what was cut short is not taken for a result."""
     told = settings(path, n_init=9)
     expected = bits(CPCompletion(**told | {"checkpoint": None}).fit(*small_tensor))
-    stopped = CPCompletion(**told).set_callbacks(AtTick(int(100 * share), action))
+    stop = AtTick(int(100 * share), action)
+    stopped = CPCompletion(**told).set_callbacks(stop)
     if action is interrupt:
         with pytest.raises(KeyboardInterrupt):
             stopped.fit(*small_tensor)

@@ -220,6 +220,20 @@ def test_values_that_are_all_alike_are_what_is_predicted(loss, value):
     assert_allclose(model.predict(X), value, rtol=1e-3, atol=5e-3)
 
 
+@pytest.mark.parametrize("n_events", [1, 2, 5])
+@pytest.mark.parametrize("loss", ["poisson", "logistic"])
+def test_a_few_events_tell_nothing_but_their_number(loss, n_events):
+    """Anywhere among 800 cells: held-out zeros do not speak for a model that is sure of zeros."""
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        cells = rng.choice(20 * 15 * 10, 800, replace=False)
+        X = np.column_stack(np.unravel_index(cells, (20, 15, 10)))
+        y = np.where(np.arange(800) < n_events, 1.0, 0.0)
+        model = CPCompletion(loss=loss, shape=(20, 15, 10), random_state=seed).fit(X, y)
+        assert model.rank_ == 0
+        assert_allclose(model.to_dense(), n_events / 800, rtol=1e-9)
+
+
 @pytest.mark.parametrize("unit", [1e-6, 1e6, 1e12])
 def test_sums_of_parts_have_no_unit(unit):
     """The descent sees values of mean 1, and so does the loss at which it has converged."""

@@ -134,7 +134,7 @@ def test_a_mean_deviance_of_rounding_is_none():
     """Its root is 0, also where it is -2e-15, as at 5."""
     assert LINKS["poisson"].value(np.log(5.0), np.float64(5)) < 0
     cells = Observations(np.zeros((2, 2), int), np.full(2, 5.0), np.ones(2), (1, 1))
-    assert error_of(Offset(np.log(5.0), (), 1.0), cells, LINKS["poisson"]) == 0
+    assert error_of(Offset(np.log(5.0), (), 1.0), cells, 5.0, LINKS["poisson"]) == 0
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
