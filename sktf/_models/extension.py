@@ -73,9 +73,7 @@ def solve_rows(rows, counts, frame, mode, coords, values, which, error, nonnegat
         largest = _unit(design, left, error)
         design, left, error = design / largest, left / largest, error / largest
     else:
-        if nonnegative:
-            raise ValueError(f'loss="{frame.loss}": parts learn no rows; fit again with them.')
-        solve = partial(_likeliest, frame.loss)
+        solve = partial(_likeliest, frame.loss, solve)
     z = np.array([solve(design[at], left[at], error) for at in _parts(which)])
     n_directions = root.shape[1]
     found = mean + z[:, :n_directions] @ root.T
@@ -108,11 +106,11 @@ def _ridge(design, left, error):
     return np.linalg.lstsq(stacked, np.append(left, np.zeros(n)), rcond=1e-10)[0]
 
 
-def _likeliest(loss, design, left, error):
+def _likeliest(loss, ridge, design, left, error):
     """Return the z of least deviance plus ``|z|^2``; ``left`` are y and what is added to eta.
 
-    Newton's method: each step solves least squares near where it is, and is halved until it goes
-    down. The spread of a value is that of the loss.
+    Newton's method: each step solves least squares near where it is, as ``ridge`` does, and is
+    halved until it goes down. The spread of a value is that of the loss.
     """
     (y, added), z = left.T, np.zeros(design.shape[1])
 
@@ -124,7 +122,7 @@ def _likeliest(loss, design, left, error):
         half = loss.curvature(eta) / 2
         half = np.maximum(half, _FLAT * max(half.max(), _SURE))
         working, root = design @ z - loss.derivative(eta, y) / (2 * half), np.sqrt(half)
-        step = _ridge(root[:, None] * design, root * working, 1.0) - z
+        step = ridge(root[:, None] * design, root * working, 1.0) - z
         with np.errstate(over="ignore"):
             while not objective(z + step) <= objective(z) and np.abs(step).max() > _STILL:
                 step = step / 2

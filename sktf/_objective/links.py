@@ -196,6 +196,10 @@ class PoissonSum(Link):
     def slope(self, mean):
         return 1.0
 
+    def curvature(self, eta):
+        """Return what the second derivative is in the mean."""
+        return 2 / (eta + _LEAST)
+
     def link(self, mean):
         return mean
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from cases.linked import SHAPE, deviance, draw, fitted
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.optimize import minimize
 from sklearn.metrics import d2_log_loss_score, d2_tweedie_score
 from sklearn.model_selection import GridSearchCV
 
@@ -21,8 +22,11 @@ from sktf import (
 from sktf._cells.observations import Observations
 from sktf._cells.offset import Offset
 from sktf._models.extension import _likeliest as likeliest
+from sktf._models.extension import _ridge as ridge
 from sktf._models.offset_choice import _error as error_of
+from sktf._models.rows import row_covariance
 from sktf._objective.links import LINKS
+from sktf.datasets import dense_from_factors
 
 each = pytest.mark.parametrize("loss", ["poisson", "logistic"])
 pytestmark = pytest.mark.filterwarnings("ignore::sktf.CompletionWarning")
@@ -112,6 +116,33 @@ def test_extend_learns_rows_by_their_deviance(loss, offset):
     assert left[0] - left[1] < 0.25 * (around - left[1])
 
 
+@pytest.mark.parametrize("n_cells", [2, 8, 60])
+def test_rows_of_parts_have_the_least_deviance(n_cells):
+    """By SciPy's bounded minimum of deviance and prior over the entries of the row."""
+    rng, shape = np.random.default_rng(n_cells), (30, 12, 9)
+    factors = [rng.gamma(0.7, size=(size, 3)) for size in shape]
+    mean = dense_from_factors(factors)
+    X = np.argwhere(rng.random(shape) < 0.5)
+    y = rng.poisson(4 * mean[tuple(X.T)] / mean.mean()).astype(float)
+    model = NonNegativeCPCompletion(loss="poisson_sum", shape=shape, random_state=0).fit(X, y)
+    alive = model.component_norms_ > 0
+    factor, *others = (factor[:, alive] for factor in model.factors_)
+    rows = np.vstack([factor, factor.mean(axis=0)])
+    covariance = row_covariance(rows, np.ones(len(factor)))
+    new = np.column_stack([np.full(n_cells, 30), *(rng.integers(0, n, n_cells) for n in (12, 9))])
+    values = rng.poisson(4, n_cells).astype(float)
+    model.extend(new, values, mode=0)
+    found, design = model.factors_[0][-1, alive], others[0][new[:, 1]] * others[1][new[:, 2]]
+
+    def cost(row):
+        eta, away = design @ row + 1e-10, row - rows[-1]
+        return 2 * (eta - values * np.log(eta)).sum() + away @ np.linalg.solve(covariance, away)
+
+    best = minimize(cost, rows[-1], method="L-BFGS-B", bounds=[(0, None)] * len(found))
+    assert (found >= 0).all()
+    assert cost(found) <= best.fun + 1e-4 * abs(best.fun)
+
+
 def test_a_row_of_one_huge_count_stays_finite():
     """Newton's steps are halved until they go down."""
     X, y, *_ = draw("poisson")
@@ -127,7 +158,7 @@ def test_a_row_of_a_cell_that_is_all_but_sure_goes_down(y, eta, z):
     Of sums of 1600 six digits of z are told apart.
     """
     left = np.array([[y, eta]])
-    assert_allclose(likeliest(LINKS["logistic"], np.ones((1, 1)), left, 1.0), [z], rtol=1e-5)
+    assert_allclose(likeliest(LINKS["logistic"], ridge, np.ones((1, 1)), left, 1.0), [z], rtol=1e-5)
 
 
 def test_a_mean_deviance_of_rounding_is_none():
