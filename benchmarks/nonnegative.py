@@ -5,7 +5,7 @@
 Peers are told their rank by a tenth of the seen cells; of 100,000 cells they know it. They take the
 better of two starts for each rank, of the larger problems one; pyttb where it imports. Errors are
 those of hidden cells over their standard deviation, of the parts without noise; seconds those of
-one processor. tensorly takes up to ten minutes for each seed of the larger problems.
+one processor. tensorly takes up to half an hour for each seed of the larger problems.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def _many(shape, seed, n_cells=100_000, n_hidden=20_000):
 
 # Seed -> shape, cells and values; ranks that peers are tried with, and from how many starts each.
 PROBLEMS = {
-    _KINETIC: (partial(_split, load_kinetic, 0.95), (4, 8), 1),
+    _KINETIC: (partial(_split, load_kinetic, 0.95), (2, 3, 4, 6, 8), 1),
     "IL-2, 50 % seen": (partial(_split, load_il2, 0.5), (2, 4, 6, 8, 12, 16, 20), 2),
     "five parts, 20 % seen": (_parts, (1, 2, 3, 4, 5, 6, 8), 2),
     "100,000 cells of 100 x 100 x 100": (partial(_many, (100, 100, 100)), (5,), 1),

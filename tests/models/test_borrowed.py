@@ -223,7 +223,7 @@ def cells():
     return split(tensor, 0.9, 0)[0]
 
 
-@pytest.mark.parametrize("options", EXPLICIT, ids=str)
+@pytest.mark.parametrize("options", EXPLICIT, ids=", ".join)
 @pytest.mark.parametrize("kind", [DeepTuckerCompletion, DeepMatrixCompletion])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.filterwarnings("ignore::sktf.CompletionWarning")

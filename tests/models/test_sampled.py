@@ -168,7 +168,7 @@ def test_a_cap_that_binds_is_told(sparse):
         {"prune": False},
         {"warm_start": True},
     ],
-    ids=str,
+    ids=", ".join,
 )
 def test_what_researchers_ask_for_is_one_plain_descent(monkeypatch, sparse, settings):
     def refuse(*_, **__):
