@@ -2,6 +2,8 @@ PYTHON ?= python3
 RUN = .venv/bin/python
 OLDEST = .venv-oldest/bin/python
 NEWEST = .venv-newest/bin/python
+# Two processes, each of which takes whole files of tests.
+TESTS = pytest -n 2 --dist loadfile
 WHEEL = $(CURDIR)/.venv-dist/bin/python
 
 .PHONY: demo test test-oldest test-newest dist lint docs clean
@@ -10,19 +12,19 @@ demo: .venv/ready
 	$(RUN) examples/demo.py
 
 test: .venv/ready
-	$(RUN) -m pytest
+	$(RUN) -m $(TESTS)
 
 # The lowest versions that setup.cfg allows; what needs PyTorch is skipped. Newer ones of pyparsing
 # warn of what matplotlib of that time calls.
 test-oldest: .venv-oldest/ready
-	NUMBA_CACHE_DIR=.venv-oldest/numba $(OLDEST) -m pytest
+	NUMBA_CACHE_DIR=.venv-oldest/numba $(OLDEST) -m $(TESTS)
 
 # What is newest on the index, pre-releases too: this may fail, and tells of what is to come.
 test-newest:
 	rm -rf .venv-newest
 	$(PYTHON) -m venv .venv-newest
 	$(NEWEST) -m pip install --quiet --pre -e ".[test]"
-	NUMBA_CACHE_DIR=.venv-newest/numba $(NEWEST) -m pytest
+	NUMBA_CACHE_DIR=.venv-newest/numba $(NEWEST) -m $(TESTS)
 
 # Archive and wheel, checked; the wheel runs in an environment and a folder of its own.
 dist: .venv/dist

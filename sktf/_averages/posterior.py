@@ -20,7 +20,6 @@ from sktf._averages.summaries import summary_of_chains
 from sktf._cells.identifiability import CompletionWarning, warn_of_cells
 from sktf._cells.record import current_record, holding_back, note, note_cells, tell_once, warn
 from sktf._cells.validation import check_held_out, check_observations
-from sktf._descent.threads import one_blas_thread
 from sktf._docs import documented
 from sktf._models.base import BaseCompletion
 from sktf._models.cp import CPCompletion
@@ -240,8 +239,7 @@ class PosteriorCompletion(
         root.call_on_fit_task_begin(estimator=self, **data)
         seen = _checksum(observations, given)
         begun = self._go_on(seen) or self._begin(self._inner(), observations, given)
-        with one_blas_thread():
-            chains, stopped = self._drawn(begun, observations, root)
+        chains, stopped = self._drawn(begun, observations, root)
         if stopped:
             note(ended="interrupted")
         self._set_fitted(begun, chains, observations, seen)
@@ -258,9 +256,8 @@ class PosteriorCompletion(
         say = print if self.verbose else lambda line: None
         with holding_back() as held:
             model = _fit_inner(inner, training, held_out, rng)
-            with one_blas_thread():
-                how = self.n_components, rng, say
-                choice = choose(model, training, held_out, *how)
+            how = self.n_components, rng, say
+            choice = choose(model, training, held_out, *how)
             if choice.weight < 1 and given is None:
                 model = _fit_inner(inner, observations, None, rng)
         if choice.weight < 1:

@@ -11,6 +11,7 @@ from sktf._averages.gibbs import State
 from sktf._averages.predictive import Predictive
 from sktf._cells.observations import Observations
 from sktf._cells.record import with_extension
+from sktf._cells.threads import one_blas_thread
 from sktf._cells.validation import check_extension, check_mode
 from sktf._docs import documented
 from sktf._models.base import BaseCompletion
@@ -25,6 +26,7 @@ class Extending(Predictive):
     random_state: int | np.random.RandomState | None
     _record: dict
 
+    @one_blas_thread()
     def extend(self, X, y, *, mode) -> Self:
         """Learn rows for indices of one mode that have no cells yet, everything else fixed.
 

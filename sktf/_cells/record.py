@@ -13,6 +13,7 @@ from time import perf_counter
 import numpy as np
 
 from sktf._cells.sorting import count_distinct
+from sktf._cells.threads import one_blas_thread
 
 _RECORD: ContextVar[dict | None] = ContextVar("record", default=None)
 _HELD: ContextVar[list | None] = ContextVar("held", default=None)
@@ -21,14 +22,18 @@ _MANY = 2**18
 
 
 def recorded(fit):
-    """Return a ``fit`` that leaves its record as ``_record``, and its time as ``_seconds``."""
+    """Return a ``fit`` that leaves its record as ``_record``, and its time as ``_seconds``.
+
+    Meanwhile BLAS has one thread.
+    """
 
     @wraps(fit)
     def wrapper(estimator, *args, **options):
         record, began = {"warnings": []}, perf_counter()
         token = _RECORD.set(record)
         try:
-            return fit(estimator, *args, **options)
+            with one_blas_thread():
+                return fit(estimator, *args, **options)
         finally:
             _RECORD.reset(token)
             # A fit that failed leaves the record of the one before.

@@ -15,6 +15,7 @@ from sktf._cells.frame import Frame
 from sktf._cells.identifiability import CompletionWarning
 from sktf._cells.offset import Offset
 from sktf._cells.record import with_extension
+from sktf._cells.threads import one_blas_thread
 from sktf._cells.unfolding import is_large, side_sizes, to_cells
 from sktf._cells.validation import check_cells, check_extension, check_mode
 from sktf._models.export import cp_tensor, dense_tensor, offset_components
@@ -339,6 +340,7 @@ class BaseCompletion(LabeledFactors, VersionedPickle, ScoresAnyUnit, Summarized,
             factors = [np.hstack(pair) for pair in zip(factors, terms, strict=True)]
         return cp_tensor(factors)
 
+    @one_blas_thread()
     def extend(self, X, y, *, mode) -> Self:
         """Learn rows for indices of one mode that have no cells yet, everything else fixed.
 

@@ -14,7 +14,6 @@ from sktf._cells.offset import Offset
 from sktf._cells.record import current_record, note, note_cells, recorded, warn
 from sktf._cells.validation import check_held_out
 from sktf._descent.recording import to_frame
-from sktf._descent.threads import one_blas_thread
 from sktf._docs import documented
 from sktf._models.borrowed import best_start, make_fitting
 from sktf._models.checkpoint import Checkpoint
@@ -136,14 +135,11 @@ class GradientDescentCompletion(CallbackSupportMixin, Linked, FilesCompletion):
 
     def _descend(self, fitting, rng, everything=None):
         """Return the fitting of the best offset and its best run, after a descent on everything."""
-        with one_blas_thread():
-            fitting, run = best_start(fitting, rng)
-            if fitting.held_out is not None and self._chooses_offset():
-                fitting, run = best_offset(fitting, run, rng)
-            if run.can_go_on:
-                run = (
-                    fitting.last_fit(run) if everything is None else fitting.refit(everything, run)
-                )
+        fitting, run = best_start(fitting, rng)
+        if fitting.held_out is not None and self._chooses_offset():
+            fitting, run = best_offset(fitting, run, rng)
+        if run.can_go_on:
+            run = fitting.last_fit(run) if everything is None else fitting.refit(everything, run)
         fitting.finish(run)
         return fitting, run
 

@@ -6,8 +6,8 @@ from numpy.testing import assert_allclose
 from scipy.stats import chi2
 
 from sktf._averages.gibbs import Prior, Sampler, State, wishart
+from sktf._cells.threads import one_blas_thread
 from sktf._cells.validation import Observations
-from sktf._descent.threads import one_blas_thread
 from sktf._objective import row_equations as module
 
 # Rows of three columns that hardly go astray, noise of about a third of them.

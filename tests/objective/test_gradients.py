@@ -152,7 +152,7 @@ def test_bits_do_not_depend_on_the_number_of_threads(monkeypatch, dtype):
 _FITS = """
 import hashlib, warnings
 import numpy as np
-from sktf import CPCompletion, DeepMatrixCompletion
+from sktf import CPCompletion, DeepMatrixCompletion, NuclearNormCompletion
 warnings.simplefilter("ignore")
 rng = np.random.default_rng(0)
 X = np.stack(np.unravel_index(rng.choice(40**3, 20_000, replace=False), (40,) * 3), axis=1)
@@ -164,10 +164,16 @@ models = [
     CPCompletion(5, **options | {"n_init": "auto"}),
     DeepMatrixCompletion(3, **options),
     DeepMatrixCompletion(3, hidden=700, **options | {"max_iter": 3}),
+    CPCompletion(5, offset="additive", **options),
+    DeepMatrixCompletion(init="identity", loss="squared", **options),
+    NuclearNormCompletion(shape=(40,) * 3, max_iter=3),
 ]
 for model in models:
-    model.fit(X, y)
-    print(hashlib.sha256(model._theta.tobytes() + model.predict(X).tobytes()).hexdigest())
+    n_cells = 300 if isinstance(model, NuclearNormCompletion) else None
+    model.fit(X[:n_cells], y[:n_cells])
+    model.extend([[40, 0, 0], [40, 1, 1]], [1.0, 2.0], mode=0) if "CP" in str(model) else None
+    factors = b"".join(factor.tobytes() for factor in model.factors_)
+    print(hashlib.sha256(factors + model.predict(X).tobytes()).hexdigest())
 """
 
 
@@ -189,7 +195,7 @@ def test_whole_fits_have_the_same_bits_for_any_number_of_threads():
             text=True,
         )
         printed[n_threads] = done.stdout.split()
-    assert len(printed[1]) == 5
+    assert len(printed[1]) == 8
     assert printed[1] == printed[2] == printed[4]
 
 
