@@ -16,7 +16,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from sktf._baselines.sparse_als import check_squares, distinct_cells, mean_squared_error, sparse_als
+from sktf._baselines.sparse_als import (
+    check_products,
+    distinct_cells,
+    mean_squared_error,
+    sparse_als,
+)
 from sktf._baselines.tensorly import cells_cp_als
 from sktf._cells.clipping import check_clip
 from sktf._cells.frame import fit_frame
@@ -207,10 +212,10 @@ class CPALSCompletion(BaseCompletion):
             groups = self._mode_groups(len(observations.shape))
             frame = fit_frame(observations, groups, self.offset, self.scale)
             cells = frame.apply(observations)
-            check_squares(cells.values)
             warn_of_cells(observations, frame, 3)
             ranks = self._ranks(cells)
             solver = self._solver(cells, max(ranks))
+            check_products(cells.values, solver)
             if given is not None:
                 check_readable(frame, given)
                 given = frame.read(given).seen_by(frame)

@@ -9,7 +9,7 @@ from sktf._objective.row_equations import CellsByRow, solve_rows
 # Relative to the sum of squares in a least-squares problem; keeps its matrix invertible.
 _RIDGE = 1e-10
 # Of larger values the normal equations would overflow.
-_LARGEST = 1e100
+_LARGEST = {"sparse": 1e100, "tensorly": 1e150}
 
 
 def distinct_cells(observations):
@@ -30,12 +30,12 @@ def mean_squared_error(factors, cells):
         return float(np.average(residual**2, weights=cells.weights))
 
 
-def check_squares(values):
-    """Raise where products of factors as large as values need would overflow."""
+def check_products(values, solver):
+    """Raise where products of factors as large as values need, or their squares, would overflow."""
     largest = np.abs(values).max()
-    if largest > _LARGEST:
+    if largest > _LARGEST[solver]:
         raise ValueError(
-            f"y has values up to {largest:.1e}, whose squares overflow; set scale=True."
+            f"y has values up to {largest:.1e}, of which products overflow; set scale=True."
         )
 
 

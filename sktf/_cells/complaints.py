@@ -143,7 +143,7 @@ def _no_table(error, source, X):
     if X is None or np.ndim(X) > 0:
         return None
     one = np.asarray(X, object)[()]
-    return _like(error, f"{source} is a single {type(one).__name__}, not a table. {_ROWS}")
+    return _like(error, f"{source} is no table but a {type(one).__name__}. {_ROWS}")
 
 
 def _not_rows(error, X, *y):

@@ -19,6 +19,8 @@ _RECORD: ContextVar[dict | None] = ContextVar("record", default=None)
 _HELD: ContextVar[list | None] = ContextVar("held", default=None)
 # To tell distinct cells among more rows may take a sort that is not worth its time.
 _MANY = 2**18
+# Packages whose frames lie between a user and a warning.
+_INNER = ("sktf", "sklearn", "contextlib")
 
 
 def recorded(fit):
@@ -89,7 +91,7 @@ def with_extension(record, coords, shape, mode):
 def outside():
     """Return the ``stacklevel``, seen from the caller, of who called sktf, or scikit-learn."""
     level, frame = 1, sys._getframe(1)
-    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in ("sktf", "sklearn"):
+    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in _INNER:
         level, frame = level + 1, frame.f_back
     return level - (_RECORD.get() is not None)  # as warn counts
 

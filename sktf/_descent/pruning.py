@@ -144,11 +144,13 @@ def _beside(first, second):
 def _products(left, right, skip=None):
     """Inner products of the components of two models, but for mode ``skip``."""
     pairs = [a.T @ b for n, (a, b) in enumerate(zip(left, right, strict=True)) if n != skip]
-    return np.prod(pairs, axis=0)
+    with np.errstate(over="ignore", invalid="ignore"):  # nothing comes near what is not finite
+        return np.prod(pairs, axis=0)
 
 
 def _inner(left, right):
-    return float(_products(left, right).sum())
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(_products(left, right).sum())
 
 
 def _leading_component(model):

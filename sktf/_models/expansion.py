@@ -6,7 +6,7 @@ import numpy as np
 
 from sktf._objective.components import component_norms, unit_columns
 
-# Most entries of the factors, or of a Gram matrix of theirs; a copy takes 1 GiB in float64.
+# Most entries of the factors, or of their Gram matrices; a copy takes 1 GiB in float64.
 _MAX_ENTRIES = 2**27
 
 
@@ -18,7 +18,7 @@ def units_and_norms(factors, n_blocks):
 
 def check_components(shape, n_components):
     """Return the number of components, unless their matrices would not fit in memory."""
-    n_entries = max(sum(shape), n_components) * n_components
+    n_entries = max(sum(shape), len(shape) * n_components) * n_components
     if n_entries > _MAX_ENTRIES:
         raise ValueError(
             f"{n_components:.3g} components for sizes {tuple(shape)} need "

@@ -54,9 +54,7 @@ def solve_rows(rows, counts, frame, mode, coords, values, which, error, nonnegat
     for n, factor in enumerate(rows):
         if n != side:
             design *= factor[cells[:, n]]
-    unit = (
-        1.0 if frame.loss is not None else _unit(rows[side], *frame.offset.terms[mode : mode + 1])
-    )
+    unit = 1.0 if frame.loss is not None else _unit(rows[side])
     its_rows, error = rows[side] / unit, error / unit
     mean, root = its_rows[-1], _root(row_covariance(its_rows, counts[side]))
     added = frame.offset.at(coords, known)
@@ -66,7 +64,9 @@ def solve_rows(rows, counts, frame, mode, coords, values, which, error, nonnegat
         left = np.column_stack([values, added + design @ mean])
     design, spread = design @ root, 0.0
     if frame.offset.terms:
-        spread = np.std(frame.offset.terms[mode] / unit) or (frame.offset.scale or 1.0) / unit
+        size = _unit(frame.offset.terms[mode])
+        spread = np.std(frame.offset.terms[mode] / size) * size or frame.offset.scale or 1.0
+        spread /= unit
         design = np.column_stack([design, np.full(len(design), spread)])
     solve = partial(_nonnegative_ridge, mean, root) if nonnegative else _ridge
     if frame.loss is None:
@@ -114,11 +114,14 @@ def _likeliest(loss, ridge, design, left, error):
     """
     (y, added), z = left.T, np.zeros(design.shape[1])
 
+    def predictor(z):
+        return np.maximum(added + design @ z, loss.lowest)
+
     def objective(z):
-        return loss.cost(added + design @ z, y).sum() + z @ z
+        return loss.cost(predictor(z), y).sum() + z @ z
 
     for _ in range(_STEPS):
-        eta = added + design @ z
+        eta = predictor(z)
         half = loss.curvature(eta) / 2
         half = np.maximum(half, _FLAT * max(half.max(), _SURE))
         working, root = design @ z - loss.derivative(eta, y) / (2 * half), np.sqrt(half)

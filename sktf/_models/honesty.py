@@ -69,7 +69,7 @@ def warn_nothing_learned(verdict, terms, chosen, stacklevel):
     and ``chosen`` tells whether these cells chose them, which then is what was learned;
     ``stacklevel`` that of the caller of fit, seen from here.
     """
-    if verdict is None or verdict.score is None:
+    if verdict is None or (verdict.score is None and verdict.learned):
         return
     if verdict.beats_mean and (verdict.learned or chosen):
         return
@@ -85,7 +85,9 @@ def warn_nothing_learned(verdict, terms, chosen, stacklevel):
 
 def _said_by(verdict):
     """Return why components are not believed, and how good what is predicted is without them."""
-    score = f"{verdict.measure} {verdict.score:.3f}"
+    score = "which are all alike"
+    if verdict.score is not None:
+        score = f"{verdict.measure} {verdict.score:.3f}"
     if verdict.learned:
         better = "held-out cells are not predicted better than by their mean, by two standard"
         return f"{better} errors ({score})"

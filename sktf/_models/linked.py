@@ -5,6 +5,7 @@ import numpy as np
 from sktf._descent.growth import agree
 from sktf._descent.linked_polish import LinkedPolish, LinkedRun
 from sktf._descent.steps import Adaptive
+from sktf._models.events import Event
 from sktf._models.fitting import Fitting
 from sktf._models.sampled import SampledFitting
 from sktf._models.verdict import judge_linked
@@ -37,7 +38,8 @@ class LinkedFitting(Fitting):
         return False  # the offset is the mean
 
     def _judged(self, run, doubts):
-        told = *self._at_held_out(run), self.training.mean(), self._loss()
+        event = Event.of(self.training, self._loss())
+        told = *self._at_held_out(run), self.training.mean(), event
         return judge_linked(self.held_out, *told, doubts=doubts)
 
     def error(self, run):
@@ -86,6 +88,9 @@ class LinkedGrowth(LinkedFitting, SampledFitting):
         return self.frame._replace(offset=offset._replace(level=level, terms=tuple(terms)))
 
     def _refit(self, everything, run):
+        if not self.learned and self.verdict.share:
+            self.training = everything
+            return run  # the share was judged of components and terms as they are
         run = super()._refit(everything, run)
         if not self.learned and not self.estimator._goes_on():
             has_level = self.estimator.offset is not None

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sktf._models.verdict import deviance_of_event
+from sktf._models.events import Event
 
 # An additive offset whose error is within this factor of that of the race gets a race of its own:
 # where it explains far less, the terms that it fits are in the way of components.
@@ -19,7 +19,7 @@ def best_offset(fitting, run, rng):
         return fitting, run
     try:
         rough = fitting.frame.with_terms(fitting.rough_training(), scale, _ROUGH).offset
-        if _error(rough, fitting.held_out, cells.mean(), fitting.frame.loss) > enough:
+        if _error(rough, fitting.held_out, cells, fitting.frame.loss) > enough:
             return fitting, run
         additive, beside = fitting.beside(rng, fitting.frame.with_terms(cells, scale))
     except KeyboardInterrupt:  # before it has reached anything
@@ -37,7 +37,7 @@ def best_offset(fitting, run, rng):
     return fitting, run
 
 
-def _error(offset, held_out, mean, loss):
+def _error(offset, held_out, training, loss):
     """Return the root mean squared error of an offset alone; no square over- or underflows.
 
     With a loss that has a link it is the root mean deviance, with one more event.
@@ -45,7 +45,7 @@ def _error(offset, held_out, mean, loss):
     if loss is not None:
         eta = offset.at(held_out.coords)
         mean_deviance = np.average(loss.value(eta, held_out.values), weights=held_out.weights)
-        mean_deviance += deviance_of_event(eta, held_out, mean, loss)
+        mean_deviance += Event.of(training, loss).added(eta, held_out)
         return float(np.sqrt(max(mean_deviance, 0.0)))  # of the least one rounding may be left
     left = held_out.values - offset.at(held_out.coords)
     unit = np.abs(left).max() or 1.0

@@ -86,22 +86,22 @@ def judge(held_out, predicted, offset, mean, *, mean_will_do, doubts):
     return Verdict(*errors, score, score_error, learned, share, _is_less(kept, level), kept)
 
 
-def judge_linked(held_out, offset, components, mean, loss, *, doubts):
+def judge_linked(held_out, offset, components, mean, event, *, doubts):
     """Return the verdict on a loss with a link: deviances take the place of squared errors.
 
-    Linear predictors are an offset and components; ``mean`` is that of y. Where these are not
+    Linear predictors are an offset and components; ``mean`` is that of y. Held-out cells are taken
+    to have seen one more ``Event``, also where they have no spread. Where components are not
     believed, the share of them is kept, of tenths below 1, that leaves least, if that is less than
-    none leaves by a standard error. Held-out cells have seen one more event: where there are few,
-    as many may be missing by chance, and to be sure of zeros would cost nothing.
+    none leaves by a standard error.
     """
     y, weights = held_out.values, held_out.weights / held_out.weights.sum()
-    of_cells = sums_of_cells(held_out)
+    of_cells, loss = sums_of_cells(held_out), event.loss
 
     def deviances(eta):
         return of_cells(weights * loss.value(eta, y))
 
-    def event(share):
-        return deviance_of_event(offset + share * components, held_out, mean, loss)
+    def added(share):
+        return event.added(offset + share * components, held_out)
 
     level = loss.level(mean, len(y))
     center = loss.level(np.average(y, weights=weights), 2**30)
@@ -110,33 +110,20 @@ def judge_linked(held_out, offset, components, mean, loss, *, doubts):
     has_spread = len(around) > 1 and spread > _ALIKE
     kept, share = deviances(offset + components), 1.0
     none, doubts = deviances(offset), doubts and len(around) >= _ENOUGH
-    learned = not doubts or _is_less(kept, none, event(1), event(0))
+    doubts = doubts and (has_spread or event.weight > 0)
+    learned = not doubts or _is_less(kept, none, added(1), added(0))
     if not learned:
         tried = [(deviances(offset + its * components), its) for its in np.linspace(0.9, 0, 10)]
-        kept, share = min(tried, key=lambda pair: pair[0].sum() + event(pair[1]))
+        kept, share = min(tried, key=lambda pair: pair[0].sum() + added(pair[1]))
         gain = none - kept
-        if not gain.sum() + event(0) - event(share) > np.linalg.norm(gain):
+        if not gain.sum() + added(0) - added(share) > np.linalg.norm(gain):
             kept, share = none, 0.0
     score = float(1 - kept.sum() / spread) if has_spread else None
     score_error = _error_of_ratio(kept, around) if has_spread else None
-    of_level = of_mean.sum() + deviance_of_event(level, held_out, mean, loss)
-    errors = (float(np.sqrt(max(each, 0.0))) for each in (kept.sum() + event(share), of_level))
+    totals = kept.sum() + added(share), of_mean.sum() + event.added(level, held_out)
+    errors = (float(np.sqrt(max(total, 0.0))) for total in totals)
     told = score, score_error, learned, float(share), _is_less(kept, of_mean), kept
     return Verdict(*errors, *told, "D^2")
-
-
-def deviance_of_event(eta, held_out, mean, loss):
-    """Return what one more event among the held-out cells would add to their mean deviance.
-
-    Where events are rare, as many may be missing among these cells by chance, and to be sure of
-    none would cost nothing. That one may be in any of them, and is no less likely than by one of
-    all beside the mean.
-    """
-    y, n = held_out.values, len(held_out.values)
-    event = np.float64(loss.event(y))
-    beside = loss.value(loss.level(mean, n), event)
-    added = np.minimum(loss.value(np.broadcast_to(eta, n), event), beside + 2 * np.log(n))
-    return float(np.average(added, weights=held_out.weights) / n)
 
 
 def sums_of_cells(observations):

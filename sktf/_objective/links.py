@@ -15,6 +15,8 @@ from scipy.special import expit, logit
 _NOTHING, _LARGEST = 1e-30, 1e15
 # Least mean of a sum of parts, beside a unit of 1.
 _LEAST = 1e-10
+# Share of the mean of all cells below which curvatures of sums of parts grow no more.
+_SMALL = 1e-3
 # Mean deviances that are rounding.
 _ALIKE = 1e-14
 
@@ -39,8 +41,8 @@ class Link:
     linked, name, number, remedy, most = True, "", 0, "", np.inf
     # Whether a unit is divided out, and whether components may not be negative.
     scaled, needs_parts = False, False
-    # Linear predictors that are as good as zero.
-    slight = 0.01
+    # Linear predictors that are as good as zero, and the least that there may be.
+    slight, lowest = 0.01, -np.inf
 
     def __str__(self):
         return self.name
@@ -86,10 +88,6 @@ class Link:
         if 0 < mean < self.most:
             return mean
         return 0.5 / n_cells if mean <= 0 else self.most - 0.5 / n_cells
-
-    def event(self, y):
-        """Return a value of the rare kind: the least count above zero, or the rarer answer."""
-        return float(y[y > 0].min()) if y.any() else 1.0
 
     def check(self, y, source="y", rows=None):
         """Raise where a value is none of this loss; ``rows`` are those of the user, if others."""
@@ -163,9 +161,6 @@ class Logistic(Link):
     def least(self, y):
         return -2 * (_entropy(y) + _entropy(1 - y))
 
-    def event(self, y):
-        return float(y.mean() < 0.5)
-
     def rough(self, y):
         """Return eta near which a value lies, finite at 0 and 1."""
         return logit((y + 0.1) / 1.2)
@@ -174,7 +169,7 @@ class Logistic(Link):
 class PoissonSum(Link):
     """Counts whose mean is eta itself, a sum of parts that are not negative."""
 
-    name, scaled, needs_parts, slight = "poisson_sum", True, True, 0.0
+    name, scaled, needs_parts, slight, lowest = "poisson_sum", True, True, 0.0, 0.0
     remedy = Poisson.remedy
 
     def cost(self, eta, y):
@@ -197,8 +192,8 @@ class PoissonSum(Link):
         return 1.0
 
     def curvature(self, eta):
-        """Return what the second derivative is in the mean."""
-        return 2 / (eta + _LEAST)
+        """Return the second derivative as expected; means far below that of all are no less."""
+        return 2 / (np.maximum(eta, _SMALL * eta.mean()) + _LEAST)
 
     def link(self, mean):
         return mean

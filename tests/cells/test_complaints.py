@@ -154,7 +154,9 @@ SINGLE = {"text": "str", 5: "int", np.datetime64("2020-01-01"): "datetime64"}
 def test_what_is_no_table(one, boxed, encode):
     """A single value, also within an array of no dimension."""
     X = np.array(one, object) if boxed else one
-    with pytest.raises((TypeError, ValueError), match=f"X is a single {SINGLE[one]}, .*takes rows"):
+    with pytest.raises(
+        (TypeError, ValueError), match=f"X is no table but a {SINGLE[one]}. .*takes rows"
+    ):
         CPCompletion(encode=encode).fit(X, Y)
 
 

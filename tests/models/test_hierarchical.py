@@ -305,9 +305,9 @@ def test_too_many_components_are_refused():
         HierarchicalCompletion(2).fit(X, [1.0, 2.0])
 
 
-def test_components_whose_gram_matrix_is_too_large_are_refused():
-    """Three pairs of 30 local components are 27,000: their Gram matrix would take 5.4 GiB."""
-    with pytest.raises(ValueError, match=r"2.7e\+04 components .* 5.4 GiB; lower"):
+def test_components_whose_gram_matrices_are_too_large_are_refused():
+    """Three pairs of 30 local components are 27,000: six Gram matrices would take 33 GiB."""
+    with pytest.raises(ValueError, match=r"2.7e\+04 components .* 33 GiB; lower"):
         HierarchicalCompletion(30).fit([[3, 0, 2, 0, 0, 1]], [1.0])
 
 

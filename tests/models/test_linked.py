@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from cases.linked import SHAPE, deviance, draw, fitted
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.metrics import mean_poisson_deviance
 
@@ -221,17 +221,65 @@ def test_values_that_are_all_alike_are_what_is_predicted(loss, value):
 
 
 @pytest.mark.parametrize("n_events", [1, 2, 5])
-@pytest.mark.parametrize("loss", ["poisson", "logistic"])
-def test_a_few_events_tell_nothing_but_their_number(loss, n_events):
-    """Anywhere among 800 cells: held-out zeros do not speak for a model that is sure of zeros."""
+@pytest.mark.parametrize("case", ["poisson", "noise", "yes", "no"])
+def test_a_few_events_tell_nothing_but_their_number(case, n_events):
+    """Anywhere among 800 cells: held-out zeros do not speak for a model that is sure of zeros.
+
+    Nor do they where nearly all are yes, or rates have a little noise.
+    """
+    loss = "poisson" if case in ("poisson", "noise") else "logistic"
     for seed in range(4):
         rng = np.random.default_rng(seed)
         cells = rng.choice(20 * 15 * 10, 800, replace=False)
         X = np.column_stack(np.unravel_index(cells, (20, 15, 10)))
         y = np.where(np.arange(800) < n_events, 1.0, 0.0)
+        y[700:] += 1e-6 * (case == "noise")
+        y = 1 - y if case == "no" else y
         model = CPCompletion(loss=loss, shape=(20, 15, 10), random_state=seed).fit(X, y)
         assert model.rank_ == 0
-        assert_allclose(model.to_dense(), n_events / 800, rtol=1e-9)
+        assert_allclose(model.to_dense(), y.mean(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("n_answers", [100, 10_000])
+@pytest.mark.parametrize("loss", ["poisson", "logistic"])
+def test_shares_of_many_answers_are_many_events(loss, n_answers):
+    """At a mean of 1 % each cell has seen some, by its weight; a D^2 of .3 is far from chance."""
+    rng, shape = np.random.default_rng(0), (15, 12, 10)
+    X = np.argwhere(rng.random(shape) < 0.5)
+    factors = [rng.standard_normal(size) for size in shape]
+    eta = np.prod([f[column] for f, column in zip(factors, X.T, strict=True)], axis=0)
+    chance = 0.01 * np.exp(np.clip(eta, -2, 2))
+    y, weights = rng.binomial(n_answers, chance) / n_answers, np.full(len(X), n_answers)
+    model = CPCompletion(loss=loss, shape=shape, random_state=0).fit(X, y, sample_weight=weights)
+    assert model.rank_ and model.validation_score_ > 0.3
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_model_of_parts_never_rules_out_what_was_seen():
+    """A mean of exactly zero explains no event."""
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        X = np.argwhere(rng.random((20, 15, 10)) < 0.27)
+        y = np.where(np.arange(len(X)) % (len(X) // 5) == 3, 1.0, 0.0)
+        model = NonNegativeCPCompletion(loss="poisson_sum", random_state=seed).fit(X, y)
+        assert model.predict(X[y > 0]).min() > 0
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_a_share_is_predicted_beside_the_terms_that_it_was_judged_with(seed):
+    """So that a refit on all cells, which would move these, changes nothing."""
+    rng, shape = np.random.default_rng(seed), (15, 12, 10)
+    X = np.column_stack([rng.integers(size, size=1200) for size in shape])
+    X[0] = np.array(shape) - 1
+    factors, terms = ([rng.normal(size=size) for size in shape] for _ in range(2))
+    columns = [*zip(factors, terms, X.T, strict=True)]
+    eta = 0.9 * np.prod([f[at] for f, _, at in columns], axis=0)
+    eta += sum(0.5 * term[at] for _, term, at in columns) - 2
+    y = rng.poisson(np.exp(np.minimum(eta, 3))).astype(float)
+    told = {"loss": "poisson", "offset": "additive", "shape": shape, "random_state": 0}
+    fits = [CPCompletion(refit=refit, **told).fit(X, y) for refit in (False, True)]
+    assert fits[0].rank_ == 0 and fits[0].component_norms_.any()  # a share of them
+    assert_array_equal(*(model.predict(X) for model in fits))
 
 
 @pytest.mark.parametrize("unit", [1e-6, 1e6, 1e12])
