@@ -109,6 +109,9 @@ def _lead(ranks, estimator, fit, counts, given, data):
         cells = cells_of_all(ranks, sum(counts) > FEW_ROWS)
         fit(cells, joined(given) if given else None, data)
     except KeyboardInterrupt:
+        if ranks.lost:  # of which this rank was told by an interrupt
+            ranks.end({}, text=str(ranks.is_lost()))
+            raise
         reached = vars(estimator).get("_record") is current_record()
         ranks.end(_fitted(estimator) if reached else {}, interrupted=True)
         raise
