@@ -31,14 +31,12 @@ def cells(n_cells):
     return X, y + 0.3 * rng.standard_normal(n_cells)
 
 
-def models():
+def models(*numbers):
     """Return what is fitted, by name: components that grow, and steps of descent on all cells."""
     steps = {"init": "gaussian", "step": "constant", "loss": "squared", "early_stopping": False}
-    how = {"max_iter": STEPS, "tol": 0.0, "offset": None, "random_state": 0}
-    return {
-        "default": {"random_state": 0},
-        f"{STEPS} steps": {"n_components": N_COMPONENTS, **steps, **how},
-    }
+    how = {"n_components": N_COMPONENTS, "tol": 0.0, "offset": None, "random_state": 0}
+    of_steps = {f"{number} steps": {"max_iter": number, **steps, **how} for number in numbers}
+    return {"default": {"random_state": 0}} | of_steps
 
 
 def work(rank, size, folder, n_cells):
@@ -46,7 +44,7 @@ def work(rank, size, folder, n_cells):
     join(rank, size, folder)
     X, y = cells(n_cells)
     mine, found = slice(rank * n_cells // size, (rank + 1) * n_cells // size), {}
-    for name, how in models().items():
+    for name, how in models(STEPS).items():
         sent, began, used = count_bytes(), time.perf_counter(), time.process_time()
         model = CPCompletion(shape=SHAPE, distributed=size > 1, **how)
         with warnings.catch_warnings(action="ignore"):  # so few steps do not converge

@@ -341,18 +341,17 @@ class CompletionEnsemble(
         with holding_back() as held:  # all members say the same of new labels
             predictions = np.array([member.predict(X) for member in members])
             mean = self.weights_ @ predictions
-            deviation = self._deviation(X, members, predictions) if return_std else None
+            deviation = self._deviation(X, members, predictions, mean) if return_std else None
         tell_once(held, outside())
         return (mean, deviation) if return_std else mean
 
-    def _deviation(self, X, members, predictions):
+    def _deviation(self, X, members, predictions, mean):
         """Return the deviation of cells between and within members that predict these."""
         errors = [getattr(member, "_error", 0.0) for member in members]
         # In units of a power of two near the largest no square overflows.
         exponent = int(np.frexp(max(*errors, np.abs(predictions).max(initial=0)))[1])
-        differences = predictions - self.weights_ @ predictions
         within = np.array([variance_within(member, X, exponent) for member in members])
-        between = np.ldexp(differences, -exponent) ** 2
+        between = np.ldexp(predictions - mean, -exponent) ** 2
         return np.ldexp(np.sqrt(self.weights_ @ (between + within)), exponent)
 
     def extend(self, X, y, *, mode) -> Self:

@@ -25,7 +25,7 @@ class Event(NamedTuple):
     def of(cls, training, loss):
         """Return that of the cells that a fit is trained on."""
         y, weights = training.values, training.weights
-        mean = float(np.average(y, weights=weights))
+        mean = training.mean()
         sign = 1 if mean <= loss.most / 2 else -1
         level = loss.level(mean, len(y))
         if loss.needs_parts:  # what has no parts is zero, beside which any are likelier

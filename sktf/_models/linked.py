@@ -39,8 +39,7 @@ class LinkedFitting(Fitting):
 
     def _judged(self, run, doubts):
         event = Event.of(self.training, self._loss())
-        told = *self._at_held_out(run), self.training.mean(), event
-        return judge_linked(self.held_out, *told, doubts=doubts)
+        return judge_linked(self.held_out, *self._at_held_out(run), event, doubts=doubts)
 
     def error(self, run):
         """Return how far a value leaves the linear predictor of its cell off, at the mean."""
@@ -92,10 +91,11 @@ class LinkedGrowth(LinkedFitting, SampledFitting):
             self.training = everything
             return run  # the share was judged of components and terms as they are
         run = super()._refit(everything, run)
-        if not self.learned and not self.estimator._goes_on():
-            has_level = self.estimator.offset is not None
-            alone = everything.fit_link_offset("mean" if has_level else None, self._loss())
-            self._alone = self.frame.offset if self.frame.offset.terms else alone
+        if self.frame.offset.terms:
+            self._alone = self.frame.offset
+        elif not self.learned:
+            kind = None if self.estimator.offset is None else "mean"
+            self._alone = everything.fit_link_offset(kind, self._loss())
         return run
 
     def _look_at_held_out(self, run):

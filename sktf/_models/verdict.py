@@ -86,13 +86,13 @@ def judge(held_out, predicted, offset, mean, *, mean_will_do, doubts):
     return Verdict(*errors, score, score_error, learned, share, _is_less(kept, level), kept)
 
 
-def judge_linked(held_out, offset, components, mean, event, *, doubts):
+def judge_linked(held_out, offset, components, event, *, doubts):
     """Return the verdict on a loss with a link: deviances take the place of squared errors.
 
-    Linear predictors are an offset and components; ``mean`` is that of y. Held-out cells are taken
-    to have seen one more ``Event``, also where they have no spread. Where components are not
-    believed, the share of them is kept, of tenths below 1, that leaves least, if that is less than
-    none leaves by a standard error.
+    Linear predictors are an offset and components. Held-out cells are taken to have seen one more
+    ``Event``, also where they have no spread. Where components are not believed, the share of them
+    is kept, of tenths below 1, that leaves least, if that is less than none leaves by a standard
+    error.
     """
     y, weights = held_out.values, held_out.weights / held_out.weights.sum()
     of_cells, loss = sums_of_cells(held_out), event.loss
@@ -103,9 +103,8 @@ def judge_linked(held_out, offset, components, mean, event, *, doubts):
     def added(share):
         return event.added(offset + share * components, held_out)
 
-    level = loss.level(mean, len(y))
     center = loss.level(np.average(y, weights=weights), 2**30)
-    around, of_mean = (deviances(np.full(len(y), at)) for at in (center, level))
+    around, of_mean = (deviances(np.full(len(y), at)) for at in (center, event.level))
     spread = around.sum()
     has_spread = len(around) > 1 and spread > _ALIKE
     kept, share = deviances(offset + components), 1.0
@@ -120,7 +119,7 @@ def judge_linked(held_out, offset, components, mean, event, *, doubts):
             kept, share = none, 0.0
     score = float(1 - kept.sum() / spread) if has_spread else None
     score_error = _error_of_ratio(kept, around) if has_spread else None
-    totals = kept.sum() + added(share), of_mean.sum() + event.added(level, held_out)
+    totals = kept.sum() + added(share), of_mean.sum()
     errors = (float(np.sqrt(max(total, 0.0))) for total in totals)
     told = score, score_error, learned, float(share), _is_less(kept, of_mean), kept
     return Verdict(*errors, *told, "D^2")
