@@ -1,0 +1,131 @@
+"""How many threads BLAS has during fits, whichever thread fits."""
+
+from threading import Event, Thread, local
+
+import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from sktf._cells import threads as module
+from sktf._cells.threads import one_blas_thread
+
+
+def _blas_threads():
+    return {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"}
+
+
+def _in_a_thread(function):
+    """Return what a function returns in another thread, while this one waits."""
+    found = []
+    thread = Thread(target=lambda: found.append(function()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+@pytest.fixture
+def three_threads():
+    """BLAS has three threads, and what it had before afterwards."""
+    with threadpool_limits(3, user_api="blas"):
+        yield
+
+
+def _during_a_fit():
+    with one_blas_thread():
+        return _blas_threads()
+
+
+def test_a_fit_in_another_thread_has_one_thread(three_threads):
+    """Threadpoolctl 3.8 obeys the first thread that sets limits, here the fixture's, alone."""
+    for _ in range(2):
+        assert _during_a_fit() == {1}
+        assert _in_a_thread(_during_a_fit) == {1}
+        assert _blas_threads() == {3}
+
+
+@pytest.mark.parametrize("first_in_main", [True, False])
+def test_the_last_of_overlapping_fits_lifts_the_limit(three_threads, first_in_main):
+    """Whichever thread it is in, and however long the others live."""
+    began, may_end, ended = Event(), Event(), []
+
+    def fit_in_a_thread():
+        with one_blas_thread():
+            began.set()
+            may_end.wait(10)
+            ended.append(_blas_threads())
+
+    thread = Thread(target=fit_in_a_thread)
+    if first_in_main:
+        with one_blas_thread():
+            thread.start()
+            assert began.wait(10)
+        assert _blas_threads() == {1}
+    else:
+        thread.start()
+        assert began.wait(10)
+    with one_blas_thread():
+        if not first_in_main:
+            may_end.set()
+            thread.join(10)
+        assert _blas_threads() == {1}
+    may_end.set()
+    thread.join(10)
+    assert ended == [{1}]
+    assert _blas_threads() == {3}
+
+
+def test_others_may_set_limits_from_any_thread_after_a_fit():
+    """Also while the thread that fitted lives."""
+    _during_a_fit()
+
+    def limited():
+        with threadpool_limits(3, user_api="blas"):
+            return _blas_threads()
+
+    assert _in_a_thread(limited) == {3}
+
+
+class _OfThreads:
+    """A library, as MKL, of which each thread has a limit of its own: four before it is set."""
+
+    internal_api, filepath = "mkl", "of_threads"
+
+    def __init__(self):
+        self._limits = local()
+
+    @property
+    def num_threads(self):
+        return getattr(self._limits, "n", 4)
+
+    def set_num_threads(self, n):
+        self._limits.n = n
+
+
+def test_every_fit_limits_its_own_thread_where_limits_are_those_of_threads(monkeypatch):
+    """And lifts its own limit, though others run on."""
+    library = _OfThreads()
+
+    class Controller:
+        def select(self, **wanted):
+            self.lib_controllers = [library]
+            return self
+
+    monkeypatch.setattr(module, "ThreadpoolController", Controller)
+    began, may_end, found = Event(), Event(), []
+
+    def fit_in_a_thread():
+        with one_blas_thread():
+            began.set()
+            found.append(library.num_threads)
+            may_end.wait(10)
+            found.append(library.num_threads)
+        found.append(library.num_threads)
+
+    thread = Thread(target=fit_in_a_thread)
+    with one_blas_thread():
+        thread.start()
+        assert began.wait(10)
+        assert library.num_threads == 1
+    assert library.num_threads == 4
+    may_end.set()
+    thread.join(10)
+    assert found == [1, 1, 4]
