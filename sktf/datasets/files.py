@@ -1,6 +1,7 @@
 """Cells in files: tables of Parquet and Arrow and arrays of NumPy, read piece by piece."""
 
 from collections.abc import Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike, fspath
@@ -230,15 +231,21 @@ class _Arrow(_Table):
     """A file of the Arrow IPC format, of which one batch is held at once."""
 
     def _names(self):
-        with _pyarrow("ipc").open_file(self.path) as file:
+        with self._open() as file:
             return file.schema.names
 
     def _batches(self):
-        with _pyarrow("ipc").open_file(self.path) as file:
+        with self._open() as file:
             yield from map(file.get_batch, range(file.num_record_batches))
 
+    @contextmanager
+    def _open(self):
+        # What is opened by its path stays open until nothing refers to it, threads included.
+        with _pyarrow("OSFile")(fspath(self.path)) as source:
+            yield _pyarrow("ipc").open_file(source)
 
-def _pyarrow(module):
+
+def _pyarrow(name):
     try:
         import pyarrow.ipc
         import pyarrow.parquet
@@ -246,7 +253,7 @@ def _pyarrow(module):
         raise ImportError(
             'Files of Parquet and Arrow are read by pyarrow: pip install "sktf[parquet]".'
         ) from error
-    return getattr(pyarrow, module)
+    return getattr(pyarrow, name)
 
 
 def _as_indices(names, columns, path, start):

@@ -209,6 +209,22 @@ def test_without_pyarrow_the_remedy_is_told(tmp_path, monkeypatch):
     assert len(open_entries(write(tmp_path, "npy", *draw())).X) == N
 
 
+def test_a_file_is_closed_though_its_reader_lives(tmp_path, monkeypatch):
+    """Threads of pyarrow may keep it a while."""
+    pyarrow = pytest.importorskip("pyarrow")
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("the system does not list open files")
+    path = write(tmp_path, "arrow", *draw())
+    readers, open_file = [], pyarrow.ipc.open_file
+    monkeypatch.setattr(
+        pyarrow.ipc, "open_file", lambda file: readers.append(open_file(file)) or readers[-1]
+    )
+    assert len(np.asarray(open_entries(path).X)) == N
+    assert readers
+    links = [Path("/proc/self/fd", name) for name in os.listdir("/proc/self/fd")]
+    assert os.path.realpath(path) not in {os.path.realpath(link) for link in links}
+
+
 @every_kind
 def test_files_are_closed_and_as_they_were(tmp_path, monkeypatch, kind):
     """Also where reading ends before the last row, or in an error of whoever reads."""
