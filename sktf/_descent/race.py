@@ -4,11 +4,12 @@ All starts are screened on the held-out cells by a short descent, and the best f
 end, the best of each kind among them.
 """
 
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, wait
 
 import numpy as np
 
 from sktf._descent.run import final_iterations
+from sktf._objective.pools import pool_of
 
 # Share of max_iter that a start gets before it is compared with the others.
 _SCREENING = 0.1
@@ -97,7 +98,7 @@ def each_run(problem, stage, runs, descend):
             descend(run)
             progress.ended(run)
 
-    with ThreadPoolExecutor(problem.n_threads) as pool:
+    with pool_of(problem.n_threads) as pool:
         try:
             _start(pool, problem.n_threads, work, workers)
             _attend(workers, progress)

@@ -6,7 +6,6 @@ blocks of them, cut by the size of the problem alone, go to threads, with the sa
 number of these.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ from sktf._cells.sorting import count_each
 from sktf._compile import compiled
 from sktf._objective import lanes
 from sktf._objective.lanes import LINE, SUMS, load, plus_product, spread, store, whole_lines
+from sktf._objective.pools import pool_of
 
 # Cells whose products are formed at once.
 _BATCH = 16
@@ -210,7 +210,7 @@ def solve_rows(cells, others, solve, each=()):
             solved[rows.start] = solve(matrices, moments[:, :n_columns], *of_these)
 
     n_threads = min(numba_config.NUMBA_NUM_THREADS, -(-n_rows // per_block))
-    with ThreadPoolExecutor(n_threads) as pool:
+    with pool_of(n_threads) as pool:
         workers = [pool.submit(work) for _ in range(n_threads - 1)]
         work()
         for worker in workers:

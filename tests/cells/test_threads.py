@@ -1,16 +1,22 @@
 """How many threads BLAS has during fits, whichever thread fits."""
 
+import warnings
 from threading import Event, Thread, local
 
+import numpy as np
 import pytest
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
 
+from sktf import CPCompletion
+from sktf._cells import subspaces
 from sktf._cells import threads as module
 from sktf._cells.threads import one_blas_thread
 
 
 def _blas_threads():
-    return {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"}
+    """Return the limits of all libraries but those that were built without threads."""
+    libraries = [lib for lib in threadpool_info() if lib["user_api"] == "blas"]
+    return {lib["num_threads"] for lib in libraries if lib.get("threading_layer") != "disabled"}
 
 
 def _in_a_thread(function):
@@ -87,7 +93,7 @@ def test_others_may_set_limits_from_any_thread_after_a_fit():
 class _OfThreads:
     """A library, as MKL, of which each thread has a limit of its own: four before it is set."""
 
-    internal_api, filepath = "mkl", "of_threads"
+    check_symbols, filepath = ("MKL_Set_Num_Threads_Local",), "of_threads"
 
     def __init__(self):
         self._limits = local()
@@ -100,8 +106,9 @@ class _OfThreads:
         self._limits.n = n
 
 
-def test_every_fit_limits_its_own_thread_where_limits_are_those_of_threads(monkeypatch):
-    """And lifts its own limit, though others run on."""
+@pytest.fixture
+def library(monkeypatch):
+    """The only library there is."""
     library = _OfThreads()
 
     class Controller:
@@ -110,6 +117,53 @@ def test_every_fit_limits_its_own_thread_where_limits_are_those_of_threads(monke
             return self
 
     monkeypatch.setattr(module, "ThreadpoolController", Controller)
+    monkeypatch.setitem(module._state, "of_threads", {})
+    return library
+
+
+def test_threads_of_a_fit_are_limited_where_limits_are_those_of_threads(library, monkeypatch):
+    """Those of subspaces, of row-wise equations and of a race."""
+    found, leading, solve = [], subspaces._all_leading, np.linalg.solve
+    noted = lambda function: lambda *a: found.append(library.num_threads) or function(*a)  # noqa: E731
+    monkeypatch.setattr(subspaces, "_all_leading", noted(leading))
+    monkeypatch.setattr(np.linalg, "solve", noted(solve))
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 30, (2000, 3))
+    y = np.prod(rng.standard_normal((30, 3))[X, [0, 1, 2]], axis=1)
+    with warnings.catch_warnings(action="ignore"):
+        CPCompletion(random_state=0).fit(X, y)
+        CPCompletion(shape=(30,) * 3, random_state=0).fit(X[:600], y[:600])
+    assert set(found) == {1}
+    assert library.num_threads == 4
+
+
+def test_an_error_amid_the_limits_leaves_none(three_threads, monkeypatch):
+    """Of a library that cannot be set."""
+    library = _OfThreads()
+
+    def refuse(n):
+        raise OSError("no")
+
+    library.set_num_threads = refuse
+    libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+
+    class Controller:
+        def select(self, **wanted):
+            self.lib_controllers = [library, *libraries]
+            return self
+
+    with monkeypatch.context() as patch:
+        patch.setitem(module._state, "of_threads", {})
+        patch.setattr(module, "ThreadpoolController", Controller)
+        with pytest.raises(OSError, match="no"), one_blas_thread():
+            pass
+    assert module._state["fits"] == 0
+    assert _during_a_fit() == {1}
+    assert _blas_threads() == {3}
+
+
+def test_every_fit_limits_its_own_thread_where_limits_are_those_of_threads(library):
+    """And lifts its own limit, though others run on."""
     began, may_end, found = Event(), Event(), []
 
     def fit_in_a_thread():
