@@ -213,9 +213,11 @@ class GrowingRun(Run):
 
         A thorough polish searches that, nearby where it is known.
         """
-        polish = self._growth.polish(self._sample, self._growth.looked_at, progress)
+        shared = self._growth
+        n_last = len(shared.cells.values)
+        polish = shared.polish(self._sample, shared.looked_at, progress, n_last=n_last)
         model, penalty = polish.search(model, near) if thorough else polish.rough(model)
-        few = polish.prune(model, penalty).at_most(self._growth.most)
+        few = polish.prune(model, penalty).at_most(shared.most)
         if few.n_components == model.n_components:
             return few, penalty
         if thorough:

@@ -14,7 +14,7 @@ import numpy as np
 
 from sktf._descent.pruning import compressions, mean_factors
 from sktf._descent.race import as_good
-from sktf._objective.components import sum_of_products
+from sktf._objective.components import component_norms, sum_of_products
 from sktf._objective.devices import cells_by_row
 from sktf._objective.nonnegative_rows import descend_rows
 from sktf._objective.row_equations import others_of
@@ -37,6 +37,8 @@ _MANY = 2**22
 # Fewer components are polished where they leave at most so many times the squares, in so many
 # sweeps, until so many numbers of them in a row are no better.
 _WITHIN_REACH, _GLANCE, _BEYOND = 1.5, 3, 3
+# A component of a smaller share of the largest is dead: under a penalty sweeps square its share.
+_DEAD = 1e-9
 
 
 class Model(NamedTuple):
@@ -61,6 +63,14 @@ class Model(NamedTuple):
         """Return the model with more components."""
         pairs = zip(self.factors, others, strict=True)
         return self._replace(factors=[np.hstack(pair) for pair in pairs])
+
+    def alive(self):
+        """Return the model without dead components; if all are, they stay."""
+        norms = component_norms(self.factors)
+        dead = norms < _DEAD * norms.max(initial=0.0)
+        if not dead.any():
+            return self
+        return self._replace(factors=[factor[:, ~dead] for factor in self.factors])
 
     def at_most(self, n_components):
         """Return the model, or the one with so many components that comes near it."""
@@ -148,10 +158,13 @@ class Polish:
         Tells whether to stop.
     dtype : dtype
         In which the values are kept.
+    n_last : int
+        Cells of which these are a sample, and that last sweeps are taken on.
     """
 
-    def __init__(self, cells, held_out, progress, dtype=np.float64):
+    def __init__(self, cells, held_out, progress, dtype=np.float64, n_last=0):
         self._cells, self._dtype, self._n_cells = cells, dtype, len(cells.values)
+        self._n_last = max(n_last, self._n_cells)
         self._held_out, self._progress, self._kept = held_out, progress, {}
 
     def _by_row(self, mode):
@@ -197,6 +210,7 @@ class Polish:
                 if further < error and self._may_go_to(far, model):
                     model, error = far, further
             is_little = not abs(error - last) > _LITTLE * error
+            model = model.alive()
             if self._progress.stopped or is_little or error > max(last, bound):
                 break
             last = error
@@ -218,7 +232,7 @@ class Polish:
         """
         penalty = near or Penalty.natural(model, model.error(self._held_out)).times(_WEAK)
         found = (*self.settle(model, penalty), penalty)
-        if model.n_components * sum(map(len, model.factors)) >= _FEW * self._n_cells:
+        if model.n_components * sum(map(len, model.factors)) >= _FEW * self._n_last:
             for times in (_FINE,) if near else (_TIMES, _FINE):
                 stronger = self._follow(*found, times)
                 # What is weaker than a stronger one that is better has been tried.

@@ -177,6 +177,53 @@ def test_search_finds_a_penalty_that_no_other_beats_by_far():
     assert model.error(held_out) < 0.9 * others[0]
 
 
+def test_of_a_small_sample_of_all_cells_no_penalty_is_searched():
+    """Last sweeps on all of them, twenty times as many as parameters, need none."""
+    truth = Model(gaussian(SHAPE, 2), ())
+    cells, held_out = (observe(SHAPE, truth.at, noise=0.5, seed=seed) for seed in (1, 2))
+    start = Model(gaussian(SHAPE, 4, seed=3), ())
+    n_parameters = 4 * sum(SHAPE)
+    found = []
+    for n_last in (0, 20 * n_parameters, 20 * n_parameters + 1):
+        polish = Polish(cells, held_out, Progress(), n_last=n_last)
+        natural = Penalty.natural(start, start.error(held_out)).factors
+        found.append(polish.search(start)[1].factors / natural)
+    assert found[0] == found[1] != found[2]
+    assert_allclose(found[2], module._WEAK)
+
+
+def test_dead_components_are_dropped_and_change_nothing():
+    """One of a share of 1e-12 adds less to any prediction; where all are zeros they stay."""
+    factors = gaussian(SHAPE, 3)
+    factors[0][:, 1] *= 1e-12
+    model, coords = Model(factors, ()), np.argwhere(np.ones(SHAPE))
+    alive = model.alive()
+    assert alive.n_components == 2
+    assert_allclose(alive.at(coords), model.at(coords), atol=1e-10)
+    assert alive.alive() is alive
+    zeros = Model([np.zeros((size, 2)) for size in SHAPE], ())
+    assert zeros.alive() is zeros
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of norms that are not finite
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_has_diverged_stays_so(value):
+    """No finite model is left of it that would look honest."""
+    factors = gaussian(SHAPE, 3)
+    factors[0][2, 1] = value
+    model = Model(factors, ()).alive()
+    assert not np.isfinite(model.at(np.array([[2, 0, 0]]))).any()
+
+
+def test_components_that_die_under_a_penalty_are_dropped_along_the_way():
+    """Of eight components for two, some die in the first sweeps under a strong penalty."""
+    truth = Model(gaussian(SHAPE, 2), ())
+    cells = observe(SHAPE, truth.at, n_cells=900, noise=0.1)
+    start = Model(gaussian(SHAPE, 8, seed=4), ())
+    model, _ = polish_of(cells).settle(start, Penalty(3.0, ()))
+    assert 2 <= model.n_components < 8
+
+
 def test_a_search_nearby_is_as_good_as_one_from_afar():
     """From a quarter of the penalty that a search finds."""
     truth = Model(gaussian(SHAPE, 3), ())
