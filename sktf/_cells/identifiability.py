@@ -84,17 +84,11 @@ def warn_empty_fibers(observations, stacklevel):
     """
     if len(observations.shape) < 3:
         return
-    rng, found = np.random.RandomState(0), []
-    n_cells, fibers = observations.fibers()
+    fibers = observations.fibers()
     seen = [count[count > 0] for count in observations.row_counts(observations.shape)]
-    for mode, n_fibers in enumerate(fibers):
-        length, counts = len(seen[mode]), [*seen[:mode], *seen[mode + 1 :]]
-        empty = 1 - n_fibers / prod(map(len, counts))
-        shares = [rng.choice(count / count.sum(), _N_FIBERS) for count in counts]
-        drawn = n_cells * np.prod(shares, axis=0)
-        by_chance = np.mean((1 - np.minimum(drawn / length, 1)) ** length)
-        if empty - by_chance > _EMPTY:
-            found.append(f"{empty:.0%} of the fibers along mode {mode}")
+    found = _emptier_than_chance(fibers, seen, len(observations.values))
+    if found:  # of fewer cells, some observed twice, chance leaves more
+        found = _emptier_than_chance(fibers, seen, observations.about_distinct())
     if found:
         warn(
             f"Whole fibers have no cell ({', '.join(found)}), but the cells held out are single "
@@ -103,6 +97,23 @@ def warn_empty_fibers(observations, stacklevel):
             CompletionWarning,
             stacklevel + 1,
         )
+
+
+def _emptier_than_chance(fibers, seen, n_cells):
+    """Return along which modes more fibers are empty than chance leaves of so many cells.
+
+    ``fibers`` are those with cells, ``seen`` how many cells each index has that has some.
+    """
+    rng, found = np.random.RandomState(0), []
+    for mode, n_fibers in enumerate(fibers):
+        length, counts = len(seen[mode]), [*seen[:mode], *seen[mode + 1 :]]
+        empty = 1 - n_fibers / prod(map(len, counts))
+        shares = [rng.choice(count / count.sum(), _N_FIBERS) for count in counts]
+        drawn = n_cells * np.prod(shares, axis=0)
+        by_chance = np.mean((1 - np.minimum(drawn / length, 1)) ** length)
+        if empty - by_chance > _EMPTY:
+            found.append(f"{empty:.0%} of the fibers along mode {mode}")
+    return found
 
 
 def warn_under_determined(cells, groups, full, stacklevel):

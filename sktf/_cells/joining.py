@@ -4,15 +4,15 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-# Cells whose indices are joined at once, or more if there are more indices.
-_CHUNK = 2**16
+# Cells whose indices are joined at once: the first ones mostly join all of them.
+_CHUNK, _PER_INDEX = 2**13, 4
 
 
 def joined_indices(cells):
     """Return a label for each index of each mode, the same where cells join them."""
     starts = np.cumsum([0, *cells.shape])
     labels = np.arange(starts[-1])
-    n_rows = max(starts[-1], _CHUNK)
+    n_rows = max(_PER_INDEX * starts[-1], _CHUNK)
     for part in _parts(cells, n_rows):
         first, *others = labels[part + starts[:-1]].T
         if not others:

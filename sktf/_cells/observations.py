@@ -17,6 +17,8 @@ from sktf._cells.unfolding import find_sides, to_cells
 
 # Of more rows, about so many tell how many are of distinct cells.
 MANY = 2**17
+# Rows of a mask that are numbered at once.
+_CHUNK = 2**16
 
 
 class Numbered(NamedTuple):
@@ -152,21 +154,40 @@ class Observations(NamedTuple):
         """Return the largest absolute value that the offset of a frame leaves."""
         return float(offset.largest(frame.left(self)))
 
-    def fibers(self):
-        """Return about how many distinct cells there are, and fibers with cells along each mode."""
-        share, modes = min(1.0, MANY / len(self.values)), range(len(self.shape))
+    def about_distinct(self):
+        """Return about how many distinct cells there are."""
+        share = min(1.0, MANY / len(self.values))
         told = self.drawn(share, np.random.RandomState(0)) if share < 1 else self
-        others = [[n for n in modes if n != mode] for mode in modes]
-        return told.n_distinct() / share, [self.n_distinct(some) for some in others]
+        return told.n_distinct() / share
+
+    def fibers(self):
+        """Return how many fibers with cells there are along each mode."""
+        modes = range(len(self.shape))
+        return [self.n_distinct([n for n in modes if n != mode]) for mode in modes]
 
     def row_counts(self, sizes):
         """Return for each side of these sizes how many observations read each of its rows."""
         return [count_each(*pair) for pair in zip(self.coords.T, sizes, strict=True)]
 
     def take(self, rows):
-        """Return the observations ``rows``."""
-        coords, weights = self.coords[rows], self.weights
+        """Return the observations ``rows``: a slice, numbers or a mask."""
+        coords, weights = _taken(self.coords, rows), self.weights
         # Equal weights are one number, seen as many times as there are cells.
         alike = weights.strides == (0,)
-        weights = np.broadcast_to(weights[:1], len(coords)) if alike else weights[rows]
-        return Observations(coords, self.values[rows], weights, self.shape)
+        weights = np.broadcast_to(weights[:1], len(coords)) if alike else _taken(weights, rows)
+        return Observations(coords, _taken(self.values, rows), weights, self.shape)
+
+
+def _taken(array, rows):
+    """Return ``array[rows]`` in a third of the time; of a mask no row is numbered for long."""
+    if isinstance(rows, slice):
+        return array[rows]
+    if np.asarray(rows).dtype != bool:
+        return array.take(rows, axis=0)
+    taken, at = np.empty((np.count_nonzero(rows), *array.shape[1:]), array.dtype), 0
+    for start in range(0, len(rows), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        chosen = array[part].take(np.flatnonzero(rows[part]), axis=0)
+        taken[at : at + len(chosen)] = chosen
+        at += len(chosen)
+    return taken

@@ -188,12 +188,12 @@ def level_share(observations):
 
 def kurtosis(observations):
     """Return the fourth central moment over the squared second; 0 where all values are equal."""
-    values, weights = observations.values, observations.weights
-    left = values - np.average(values, weights=weights)
-    left = left / (np.abs(left).max() or 1.0)
-    squares = left**2
-    square = np.average(squares, weights=weights)
-    return float(np.average(squares**2, weights=weights) / square**2) if square > 0 else 0.0
+    left = observations.values - observations.mean()
+    left /= largest(left) or 1.0
+    squares = observations._replace(values=left**2)
+    square = squares.mean()
+    fourth = squares._replace(values=squares.values**2).mean()
+    return fourth / square / square if square > 0 else 0.0  # its square may be too small
 
 
 def _additive_terms(observations, values, tol):

@@ -9,8 +9,6 @@ from sktf._compile import compiled
 
 # Of so many times as many possible rows as rows, a byte each is cheaper than a sort.
 _MANY_POSSIBLE = 16
-# Rows that are numbered, or counted, at once.
-_CHUNK = 2**16
 
 
 def cell_numbers(observations):
@@ -40,19 +38,45 @@ def count_distinct(table, shape):
     n_possible = prod(shape)
     if not len(table) or n_possible > _MANY_POSSIBLE * len(table):
         return int(row_numbers(table).max(initial=-1)) + 1
-    occurs = np.zeros(n_possible, bool)
-    for start in range(0, len(table), _CHUNK):
-        occurs[np.ravel_multi_index(tuple(table[start : start + _CHUNK].T), shape)] = True
-    return int(np.count_nonzero(occurs))
+    return int(np.count_nonzero(_occurring(table, shape)))
+
+
+def seen_numbers(column, size):
+    """Return the sorted distinct ones of a column of whole numbers from 0 up, below ``size``."""
+    return np.flatnonzero(_occurring(column[:, None], (size,)))
+
+
+def _occurring(table, shape):
+    """Return for each possible row, the last column running fastest, whether it occurs."""
+    occurs = np.zeros(prod(shape), bool)
+    _mark(table, np.array(shape, np.int64), occurs)
+    return occurs
+
+
+@compiled()
+def _mark(table, shape, occurs):
+    for e in range(len(table)):
+        at = 0
+        for n in range(table.shape[1]):
+            if not 0 <= table[e, n] < shape[n]:
+                raise ValueError("A number is negative, or not below the size of its column.")
+            at = at * shape[n] + table[e, n]
+        occurs[at] = True
 
 
 def count_each(column, size):
     """Return how often each whole number from 0 up, to ``size`` at least, occurs in a column."""
     counts = np.zeros(max(size, int(column.max(initial=-1)) + 1), np.int64)
-    n_rows = max(_CHUNK, 4 * len(counts))  # of which a copy is made
-    for start in range(0, len(column), n_rows):
-        counts += np.bincount(column[start : start + n_rows], minlength=len(counts))
+    _count(column, counts)
     return counts
+
+
+@compiled()
+def _count(column, counts):
+    for number in column:
+        if number < 0:
+            raise ValueError("A number is negative.")
+        counts[number] += 1
 
 
 def drawn_cells(coords, share, rng):

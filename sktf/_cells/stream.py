@@ -161,9 +161,14 @@ class Stream:
         with closing(self.blocks()) as blocks:
             return _joined([block.take(draw(block.coords)) for block in blocks], self.shape)
 
-    def n_distinct(self):
+    def about_distinct(self):
         """Return about how many distinct cells there are."""
-        return round(self.fibers()[0])
+        share = min(1.0, MANY / len(self.values))
+        return self._counted([_Distinct(self.shape, range(len(self.shape)), share, ticked=0)])[0]
+
+    def n_distinct(self):
+        """Return about how many distinct cells there are, a whole number."""
+        return round(self.about_distinct())
 
     def row_counts(self, sizes):
         """Return for each side of these sizes how many observations read each of its rows."""
@@ -177,16 +182,18 @@ class Stream:
         return [_padded(*pair) for pair in zip(counts, sizes, strict=True)]
 
     def fibers(self):
-        """Return about how many distinct cells there are, and fibers with cells along each mode."""
-        modes, n_cells = range(len(self.shape)), len(self.values)
-        cells = _Distinct(self.shape, modes, min(1.0, MANY / n_cells), ticked=0)
+        """Return about how many fibers with cells there are along each mode."""
+        modes, share = range(len(self.shape)), min(1.0, _N_DRAWN / len(self.values))
         others = [[n for n in modes if n != mode] for mode in modes]
-        fibers = [_Distinct(self.shape, o, min(1.0, _N_DRAWN / n_cells)) for o in others]
+        return self._counted([_Distinct(self.shape, some, share) for some in others])
+
+    def _counted(self, counters):
+        """Return what counters of cells have counted, in one pass."""
         with closing(self.blocks()) as blocks:
             for block in blocks:
-                for counted in (cells, *fibers):
-                    counted.add(block.coords)
-        return cells.count(), [counted.count() for counted in fibers]
+                for counter in counters:
+                    counter.add(block.coords)
+        return [counter.count() for counter in counters]
 
 
 class _Distinct:

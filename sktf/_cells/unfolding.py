@@ -9,6 +9,8 @@ from numbers import Integral
 
 import numpy as np
 
+from sktf._cells.sorting import seen_numbers
+
 # Sides of several modes with more cells than this store only those that were observed.
 _MOST_ROWS = 2**20
 
@@ -66,9 +68,7 @@ def seen_indices(column, size):
     """Return the sorted distinct indices of a column, whole numbers below ``size``."""
     if size > 4 * len(column):
         return np.unique(column)
-    occurs = np.zeros(size, bool)
-    occurs[column] = True
-    return np.flatnonzero(occurs)
+    return seen_numbers(column, size)
 
 
 def to_cells(coords, shape, groups, stored, known=True):

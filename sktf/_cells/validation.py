@@ -347,7 +347,7 @@ def check_shape(shape, coords):
     """Return the mode sizes: those given, or the largest index of each mode plus one."""
     order = coords.shape[1]
     if shape is None:
-        sizes = tuple(int(size) for size in coords.max(axis=0) + 1)
+        sizes = tuple(int(column.max()) + 1 for column in coords.T)
     else:
         sizes = tuple(shape)
         if len(sizes) != order:
@@ -377,7 +377,8 @@ def _check_sizes(sizes):
 
 def _check_range(coords, shape, name="X"):
     """Raise where an index reaches past the size of its mode."""
-    if (coords.max(axis=0, initial=0) >= np.asarray(shape)).any():
+    largest = [column.max(initial=-1) for column in coords.T]  # far faster than along rows
+    if (np.asarray(largest) >= np.asarray(shape)).any():
         row, mode = np.argwhere(coords >= np.asarray(shape))[0]
         raise ValueError(
             f"Row {row} of {name} has index {coords[row, mode]} in mode {mode}, which has size "

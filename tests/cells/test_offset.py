@@ -223,6 +223,14 @@ def test_moments_of_values(unit):
     assert level_share(cells) == pytest.approx(values.mean() ** 2 / np.mean(values**2))
 
 
+def test_one_value_of_hardly_any_weight_beside_which_all_others_are_nothing():
+    """The square of the variance underflows: of a share w its kurtosis is 1 / w."""
+    values, weights = np.ones(20_000), np.ones(20_000)
+    values[5], weights[5] = 1e100, 1e-200
+    cells = Observations(np.zeros((20_000, 1), int), values, weights, (1,))
+    assert kurtosis(cells) == pytest.approx(19_999 / 1e-200)
+
+
 def test_equal_values_have_no_moments():
     cells = Observations(np.zeros((4, 1), int), np.zeros(4), np.ones(4), (1,))
     assert kurtosis(cells) == 0 and level_share(cells) == 0

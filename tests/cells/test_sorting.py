@@ -5,7 +5,8 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from sktf._cells import sorting
-from sktf._cells.sorting import count_distinct, count_each, drawn_cells
+from sktf._cells.observations import Observations
+from sktf._cells.sorting import count_distinct, count_each, drawn_cells, seen_numbers
 
 
 @pytest.mark.parametrize("sizes", [(1,), (7,), (5, 4), (3, 2, 50), (2, 3, 2, 3, 2)])
@@ -49,6 +50,42 @@ def test_each_number_is_counted(n_rows, size):
     """In parts, if there are many; a number beyond the size adds to the length."""
     column = np.random.default_rng(0).integers(0, 9, n_rows).astype(np.int32)
     assert_array_equal(count_each(column, size), np.bincount(column, minlength=size))
+
+
+def test_seen_numbers_are_those_of_unique():
+    column = np.random.default_rng(0).integers(0, 90, 60).astype(np.int32)
+    assert_array_equal(seen_numbers(column, 90), np.unique(column))
+
+
+@pytest.mark.parametrize("row", [[-1, 0], [0, -5], [4, 0], [0, 900]])
+def test_numbers_outside_are_refused(row):
+    """Compiled code would write wherever they point."""
+    table = np.array([[0, 0], row], np.int32)
+    with pytest.raises(ValueError, match="negative, or not below"):
+        count_distinct(table, (4, 4))
+    outside = table[:, int(row[0] == 0)]
+    with pytest.raises(ValueError, match="negative, or not below"):
+        seen_numbers(outside, 4)
+    if sum(row) < 0:
+        with pytest.raises(ValueError, match="A number is negative"):
+            count_each(outside, 4)
+
+
+@pytest.mark.parametrize("n", [0, 5, 70_000, 140_000])
+@pytest.mark.parametrize("alike", [True, False])
+def test_observations_are_taken_by_mask_numbers_and_slice(n, alike):
+    """As arrays of numpy are, whatever the parts that a mask is cut into."""
+    rng = np.random.default_rng(0)
+    coords, values = rng.integers(0, 9, (n, 3)).astype(np.int32), rng.standard_normal(n)
+    weights = np.broadcast_to(1.0, n) if alike else rng.random(n)
+    cells = Observations(coords, values, weights, (9, 9, 9))
+    mask = rng.random(n) < 0.3
+    for rows in (mask, ~mask, np.zeros(n, bool), np.flatnonzero(mask), slice(1, None, 3)):
+        taken = cells.take(rows)
+        assert_array_equal(taken.coords, coords[rows])
+        assert_array_equal(taken.values, values[rows])
+        assert_array_equal(taken.weights, weights[rows])
+        assert taken.coords.dtype == np.int32
 
 
 def test_rows_are_drawn_cell_by_cell():
