@@ -1,10 +1,13 @@
 """Leading subspaces of the observed cells, in which the truth stands out from noise."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from scipy.sparse import csr_array, diags_array
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
 from sktf._cells.sorting import lexicographic
+from sktf._cells.threads import limit_this_thread
 from sktf._compile import compiled
 
 # Up to this many rows, or this many times the width, all eigenvectors are computed.
@@ -20,7 +23,7 @@ _PAIRS, _DENSE = 6, 0.2
 _RESTARTS = 20
 
 
-def leading_subspaces(observations, width, rng):
+def leading_subspaces(observations, width, rng, n_threads=1):
     """Return for each mode an orthonormal basis of ``width`` columns, or of all that there are.
 
     They are the leading eigenvectors of ``A A^T`` without its diagonal, ``A`` the unfolding of the
@@ -32,11 +35,20 @@ def leading_subspaces(observations, width, rng):
     """
     coords, values, weights, shape = observations
     entries = values * (weights / weights.mean())
-    bases = []
-    for mode, size in enumerate(shape):
-        gram = _gram(*_unfold(coords, entries, mode), size)
-        bases.append(_leading(gram, min(width, size), rng))
-    return bases
+    # In the order of the modes, whatever thread takes them.
+    drawn = [rng.standard_normal((size, width)) if size > _most(width) else None for size in shape]
+
+    def basis(mode):
+        gram = _gram(*_unfold(coords, entries, mode), shape[mode])
+        return _all_leading(gram, width) if drawn[mode] is None else _leading(gram, drawn[mode])
+
+    with ThreadPoolExecutor(n_threads, initializer=limit_this_thread) as pool:
+        return list(pool.map(basis, range(len(shape))))
+
+
+def _most(width):
+    """Return of how many rows at most all eigenvectors are computed."""
+    return max(_FEW, _NARROW * width)
 
 
 def _unfold(coords, entries, mode):
@@ -86,13 +98,15 @@ def _add_pairs(edges, rows, entries, gram):
                     gram[rows[e], rows[other]] += entries[e] * entries[other]
 
 
-def _leading(gram, width, rng):
-    """Return the leading eigenvectors of a matrix."""
-    size = gram.shape[0]
-    if size <= max(_FEW, _NARROW * width):
-        dense = gram.toarray() if hasattr(gram, "toarray") else gram @ np.eye(size)
-        return np.linalg.eigh(dense)[1][:, ::-1][:, :width]
-    drawn = rng.standard_normal((size, width))
+def _all_leading(gram, width):
+    """Return the leading eigenvectors of a small matrix."""
+    dense = gram.toarray() if hasattr(gram, "toarray") else gram @ np.eye(gram.shape[0])
+    return np.linalg.eigh(dense)[1][:, ::-1][:, :width]
+
+
+def _leading(gram, drawn):
+    """Return the leading eigenvectors of a matrix, or random ones beside those that stand out."""
+    width = drawn.shape[1]
     how = {"which": "LA", "v0": drawn[:, 0], "tol": _TOL, "maxiter": _RESTARTS}
     try:
         found = eigsh(gram, k=width, **how)[1][:, ::-1]

@@ -12,8 +12,8 @@ class HeldOut:
     """Watches held-out cells through one stage and keeps the best theta.
 
     Patience is counted in progress first: its ``patience`` iterations begin once the training
-    loss has moved by the share ``progress`` since the best held-out loss. On a plateau before the
-    next component nothing moves, and nothing is counted.
+    loss has moved by the share ``progress`` since the best held-out loss; of none, at this. On a
+    plateau before the next component nothing moves, and nothing is counted.
     """
 
     def __init__(self, objective, patience, progress=0.3):
@@ -23,7 +23,10 @@ class HeldOut:
 
     def observe(self, iteration, loss, theta):
         """Return "held_out" when the held-out cells have had enough."""
-        if iteration % CHECK_EVERY or self.look(loss, theta):
+        if iteration % CHECK_EVERY:
+            return None
+        if self.look(loss, theta):
+            self._moved_at = None if self._progress else iteration
             return None
         if self._moved_at is None and loss < (1 - self._progress) * self._training:
             self._moved_at = iteration

@@ -14,7 +14,7 @@ from sktf._descent.recording import Measures, Recorder
 from sktf._descent.run import Problem, Run
 from sktf._descent.steps import make_step
 from sktf._models.honesty import raise_diverged
-from sktf._models.rows import choose_strength, with_mean_row
+from sktf._models.rows import any_are_rare, choose_strength, with_mean_row
 from sktf._models.starts import KINDS, Start
 from sktf._models.verdict import judge
 from sktf._objective.components import descending, sum_of_products
@@ -136,14 +136,8 @@ class Fitting:
             )
 
     def _objective(self, factorization, data, loss):
-        estimator = self.estimator
-        return self._make(
-            factorization,
-            data,
-            loss,
-            device=estimator.device,
-            dtype=np.dtype(estimator.dtype).name,
-        )
+        how = {"device": self.estimator.device, "dtype": np.dtype(self.estimator.dtype).name}
+        return self._make(factorization, data, loss, **how)
 
     def descend(self, rng, told=True):
         """Run every start through the schedule and return the best run."""
@@ -203,9 +197,11 @@ class Fitting:
     def _look_at_held_out(self, run):
         """Choose how strongly rare rows are drawn to the mean row, and judge the run."""
         draws = self.estimator._draws_to_mean()
-        if draws:
-            held_out = self.problem.held_out.with_loss(self.problem.losses[-1])
-            self.strength = choose_strength(self.standard(run), self.counts, held_out.terms)
+        if draws and any_are_rare(self.counts):
+            loss = self.problem.losses[-1]
+            held_out = self.problem.held_out or self._held_out_objective(loss)
+            terms = held_out.with_loss(loss).terms
+            self.strength = choose_strength(self.standard(run), self.counts, terms)
         # What was cut short is not judged by what it has not reached.
         self.verdict = self._judged(run, draws and run.status in ("converged", "held_out"))
 

@@ -51,6 +51,7 @@ class LinkedGrowth(LinkedFitting, SampledFitting):
     """What ``SampledFitting`` is below a link; the level is fitted with the components."""
 
     _run_kind, _polish_kind, _last_polish = LinkedRun, LinkedPolish, LinkedPolish
+    _step = Adaptive()
 
     def _new_problem(self, training):
         self._alone = self.frame.offset  # components move the level, and terms
@@ -97,11 +98,6 @@ class LinkedGrowth(LinkedFitting, SampledFitting):
             kind = None if self.estimator.offset is None else "mean"
             self._alone = everything.fit_link_offset(kind, self._loss())
         return run
-
-    def _look_at_held_out(self, run):
-        held_out = self._held_out_objective(self._loss())  # beside the level as it is now
-        self.problem = self.problem._replace(held_out=held_out)
-        super()._look_at_held_out(run)
 
     def _enough(self):
         return min(super()._enough(), max(_ENOUGH, _PER_ROW * sum(self.frame.sizes)))

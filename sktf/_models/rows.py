@@ -4,6 +4,8 @@ import numpy as np
 
 # Cells that the mean row counts as, of which held-out cells choose.
 _STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
+# A row of so many cells keeps 99 % of what parts it from the mean row, whatever the strength.
+_MANY = 400
 
 
 def with_mean_row(factor, counts):
@@ -30,6 +32,11 @@ def drawn_to_mean(factors, counts, strength):
         kept = (count / np.maximum(count + strength, 1e-300))[:, None]
         drawn.append(np.where(kept == 1, factor, mean + kept * (factor - mean)))
     return drawn
+
+
+def any_are_rare(counts):
+    """Whether some rows have cells, but so few that it counts how they are drawn to the mean."""
+    return any(((count > 0) & (count < _MANY)).any() for count in counts)
 
 
 def choose_strength(factors, counts, terms):

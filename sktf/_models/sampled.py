@@ -11,7 +11,7 @@ from sktf._descent.growth import WIDTHS, GrowingRun, Growth, agree, best_grown
 from sktf._descent.polish import Model, Polish
 from sktf._descent.progress import Progress
 from sktf._descent.run import Problem
-from sktf._descent.steps import make_step
+from sktf._descent.steps import Adaptive
 from sktf._models.fitting import COPIES, MAX_NUMBERS, Fitting
 from sktf._objective.cpu import n_threads
 from sktf._objective.factorization import default_components
@@ -25,8 +25,8 @@ _LOOKED_AT = 20_000
 # A model that leaves no more than this share of the squares is clear: one of a sample will do, or
 # two that agree.
 _CLEAR = 0.1
-# Cells for each additive term that a first look takes.
-_PER_TERM = 20
+# Cells for each additive term that a first look takes, and the least.
+_PER_TERM, _ROUGH = 20, 20_000
 # Sweeps on all cells.
 _LAST_SWEEPS = 2
 # Steps of a run at which its progress counts as whole.
@@ -38,6 +38,8 @@ class SampledFitting(Fitting):
 
     # What grows, what polishes it, and what takes the last sweeps.
     _run_kind, _polish_kind, _last_polish = GrowingRun, Polish, Polish
+    # Inside leading subspaces steps need not feel their way to the length that curvature allows.
+    _step = Adaptive(growth=2.0, first_move=1e-2)
 
     def _count_cells(self, training):
         # Few rows are of one cell; to number them all would take a sort.
@@ -52,7 +54,7 @@ class SampledFitting(Fitting):
         return self.training.take(np.unique(drawn))
 
     def _n_rough(self):
-        return max(_PER_TERM * sum(self.frame.sizes), _ENOUGH)
+        return max(_PER_TERM * sum(self.frame.sizes), _ROUGH)
 
     def _check_size(self):
         self._check_parameters(self.factorization.narrowed(1).n_parameters, COPIES)
@@ -68,10 +70,10 @@ class SampledFitting(Fitting):
         drawn = np.random.RandomState(0).permutation(len(self.held_out.values))[:_LOOKED_AT]
         self._looked_at = frame.read(self.held_out.take(np.sort(drawn))).seen_by(self._plain)
         return Problem(
-            training=None,  # each growth has its own
-            held_out=self._held_out_objective(estimator._losses()[0]),
+            training=None,  # each growth has its own, of samples and of cells that are looked at
+            held_out=None,
             losses=estimator._losses(),
-            step=make_step(estimator.step, estimator.learning_rate),
+            step=self._step,
             max_iter=estimator.max_iter,
             tol=estimator.tol,
             patience=estimator.n_iter_no_change,
@@ -165,7 +167,8 @@ class SampledFitting(Fitting):
         if kind is None or model.nonnegative:
             model = model.narrowed(n_components)
             return model, model.start(rng, *start)
-        return model.grown_within(leading_subspaces(cells, kind, rng), n_components, rng, start)
+        bases = leading_subspaces(cells, kind, rng, n_threads())
+        return model.grown_within(bases, n_components, rng, start)
 
     def _widest(self):
         return default_components(self.frame.sizes, len(self._cells.values))

@@ -69,14 +69,18 @@ def shard(n_rows, rank, size):
     return slice(cuts[rank], cuts[rank + 1])
 
 
-def sparse_cells(seed=0, noise=0.05):
-    """Return rows and values of 1,200 cells of a tensor of rank 2, 5 % of it: components grow."""
+def sparse_cells(seed=0, noise=0.05, shape=(40, 30, 20), n_cells=1200):
+    """Return rows and values of cells of a tensor of rank 2, 5 % of it: components grow."""
     rng = np.random.RandomState(seed)
-    shape = (40, 30, 20)
-    X = np.column_stack([rng.randint(size, size=1200) for size in shape])
+    X = np.column_stack([rng.randint(size, size=n_cells) for size in shape])
     factors = [rng.standard_normal((size, 2)) for size in shape]
     y = np.prod([f[column] for f, column in zip(factors, X.T, strict=True)], axis=0).sum(axis=1)
     return X, y + noise * rng.standard_normal(len(y))
+
+
+def many_cells():
+    """Return rows and values of so many cells that components grow on a sample of them."""
+    return sparse_cells(shape=(200, 150, 130), n_cells=180_000)
 
 
 def sums_of_effects():
@@ -102,6 +106,7 @@ def model_of(name, **told):
     wide = {"init": "balanced", "init_scale": 0.2, "loss": "squared", "max_iter": 40}
     models = {
         "CP": (lambda: CPCompletion(random_state=0, **told), sparse_cells),
+        "sampled": (lambda: CPCompletion(random_state=0, **told), many_cells),
         "DeepCP": (lambda: DeepCPCompletion(depth=1, random_state=0, **told), sparse_cells),
         "unfolded": (
             lambda: DeepMatrixCompletion(row_modes=(0,), random_state=0, max_iter=100, **told),

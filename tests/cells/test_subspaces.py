@@ -102,12 +102,13 @@ def test_cells_without_neighbors_leave_an_orthonormal_basis():
         assert_allclose(basis.T @ basis, np.eye(3), atol=1e-8)
 
 
-def test_the_same_seed_gives_the_same_bits():
+def test_the_same_seed_gives_the_same_bits_for_any_number_of_threads():
     tensor, _ = make_low_rank((90, 80, 7), 2, random_state=0)
     cells = observe(tensor, 0.1)
-    first, second = (leading_subspaces(cells, 4, np.random.RandomState(3)) for _ in range(2))
-    for one, other in zip(first, second, strict=True):
-        assert_array_equal(one, other)
+    found = [leading_subspaces(cells, 4, np.random.RandomState(3), n) for n in (1, 1, 2, 3)]
+    for others in found[1:]:
+        for one, other in zip(found[0], others, strict=True):
+            assert_array_equal(one, other)
 
 
 def test_directions_that_hardly_stand_out_take_no_forever(monkeypatch):

@@ -253,9 +253,9 @@ class Losses:
         return float(self.losses[theta])
 
 
-def watch(training, held_out, patience=200):
+def watch(training, held_out, patience=200, progress=0.3):
     """Feed both sequences; return the watcher, and the iteration and status of the stop."""
-    watcher = HeldOut(Losses(held_out), patience)
+    watcher = HeldOut(Losses(held_out), patience, progress)
     for iteration, loss in enumerate(training):
         status = watcher.observe(iteration, float(loss), iteration)
         if status is not None:
@@ -326,6 +326,14 @@ def test_progress_is_waited_for():
     assert watcher.theta == 290
     # 0.999^357 is the first power below 0.7; a look is due every ten iterations.
     assert stop == 290 + 360 + 200
+
+
+def test_without_progress_to_wait_for_patience_begins_at_the_best():
+    """Held-out cells turn at iteration 40, whatever the training loss does."""
+    held_out = 1 + np.abs(np.arange(300) - 40.0)
+    for training in (np.ones(300), 0.99 ** np.arange(300)):
+        watcher, stop, status = watch(training, held_out, patience=30, progress=0.0)
+        assert (watcher.theta, stop, status) == (40, 70, "held_out")
 
 
 def test_the_best_is_kept_with_its_training_loss():

@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sktf import CPCompletion
 from sktf._models.rows import (
+    any_are_rare,
     choose_strength,
     drawn_to_mean,
     variance_of_rows,
@@ -109,3 +110,13 @@ def test_where_all_rows_are_well_seen_nothing_moves(small_tensor):
     model = CPCompletion(3, random_state=0).fit(X, y)
     plain = CPCompletion(3, random_state=0, init="auto").fit(X, y)
     assert_array_equal(model.predict(X), plain.predict(X))
+
+
+def test_rows_of_many_cells_need_no_strength():
+    """They keep 99 % of what parts them from the mean row, whatever the strength."""
+    assert not any_are_rare([np.array([400, 0, 900]), np.array([650, 650])])
+    assert any_are_rare([np.array([400, 0, 900]), np.array([399, 901])])
+    factor = np.arange(6.0).reshape(3, 2)
+    (drawn,) = drawn_to_mean([factor], [np.full(3, 400)], 4.0)
+    left = factor - factor.mean(axis=0)
+    assert (np.abs(drawn - factor) <= 0.01 * np.abs(left)).all()

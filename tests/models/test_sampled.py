@@ -229,13 +229,18 @@ def test_without_a_refit_all_training_cells_are_seen(monkeypatch):
     assert error(model, X_hidden, truth) < 1.5 * 0.3 * np.sqrt(540 / 81_000)
 
 
-@pytest.mark.parametrize("model", [CPCompletion(), DeepCPCompletion(), DeepMatrixCompletion()])
-def test_a_warm_start_goes_on_from_what_has_grown(sparse, model):
-    """And once more from there."""
-    X, y, *_ = (
-        sparse if type(model) is not DeepMatrixCompletion else draw((90, 80), 2, 16_000, 0.1, 0)
-    )
-    model = clone(model).set_params(shape=tuple(X.max(axis=0) + 1), random_state=0).fit(X, y)
+@pytest.mark.parametrize(
+    ("model", "shape", "n_cells"),
+    [
+        (CPCompletion(), (100,) * 3, 6000),
+        (DeepCPCompletion(), (100,) * 3, 6000),
+        (DeepMatrixCompletion(), (90, 80), 16_000),
+    ],
+)
+def test_a_warm_start_goes_on_from_what_has_grown(model, shape, n_cells):
+    """And once more from there. Of fewer cells a deep model finds nothing to go on from."""
+    X, y, *_ = draw(shape, 3 if len(shape) == 3 else 2, n_cells, 0.1, 0)
+    model = clone(model).set_params(shape=shape, random_state=0).fit(X, y)
     before = model.predict(X)
     model.set_params(warm_start=True, max_iter=3)
     for _ in range(2):
