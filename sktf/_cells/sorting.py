@@ -49,12 +49,13 @@ def seen_numbers(column, size):
 def _occurring(table, shape):
     """Return for each possible row, the last column running fastest, whether it occurs."""
     occurs = np.zeros(prod(shape), bool)
-    _mark(table, np.array(shape, np.int64), occurs)
+    mark(table, np.array(shape, np.int64), occurs)
     return occurs
 
 
 @compiled()
-def _mark(table, shape, occurs):
+def mark(table, shape, occurs):
+    """Write True where a row occurs among all possible ones, the last column running fastest."""
     for e in range(len(table)):
         at = 0
         for n in range(table.shape[1]):

@@ -9,7 +9,7 @@ import numpy as np
 from sktf._cells.joining import joined_indices
 from sktf._cells.observations import MANY, Observations
 from sktf._cells.offset import largest
-from sktf._cells.sorting import cell_draw, count_distinct
+from sktf._cells.sorting import cell_draw, count_distinct, mark
 from sktf._cells.stored import StoredCells
 from sktf._cells.unfolding import stored_sides
 
@@ -208,12 +208,11 @@ class _Distinct:
 
     def add(self, coords):
         """Take note of some rows."""
+        rows = np.ascontiguousarray(coords[:, self._modes])
         if self._occurs is None:
-            rows = np.ascontiguousarray(coords[:, self._modes])
             self._drawn.append(rows[self._draw(rows)])
         else:
-            columns = tuple(coords[:, mode] for mode in self._modes)
-            self._occurs[np.ravel_multi_index(columns, self._sizes)] = True
+            mark(rows, np.array(self._sizes, np.int64), self._occurs)
 
     def count(self):
         """Return how many there are, or about how many."""

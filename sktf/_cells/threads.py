@@ -32,10 +32,10 @@ def one_blas_thread():
     finally:
         with _lock:
             _state["fits"] -= 1
-            limits = [*own.values()] if _state["fits"] else [*own.values(), *shared.values()]
             if not _state["fits"]:
+                own.update(shared)
                 shared.clear()
-            _set(limits)
+            _set(own.values())
 
 
 def limit_this_thread():

@@ -124,7 +124,10 @@ def library(monkeypatch):
 def test_threads_of_a_fit_are_limited_where_limits_are_those_of_threads(library, monkeypatch):
     """Those of subspaces, of row-wise equations and of a race."""
     found, leading, solve = [], subspaces._all_leading, np.linalg.solve
-    noted = lambda function: lambda *a: found.append(library.num_threads) or function(*a)  # noqa: E731
+
+    def noted(function):
+        return lambda *args: found.append(library.num_threads) or function(*args)
+
     monkeypatch.setattr(subspaces, "_all_leading", noted(leading))
     monkeypatch.setattr(np.linalg, "solve", noted(solve))
     rng = np.random.default_rng(0)
