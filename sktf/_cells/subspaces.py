@@ -72,14 +72,17 @@ def _gram(edges, rows, entries, size):
     """Return ``A A^T`` without its diagonal: as an array, as a sparse one, or by its products."""
     lengths = np.diff(edges)
     n_pairs = int((lengths * (lengths - 1)).sum())
-    if n_pairs <= _PAIRS * len(rows) and n_pairs > _DENSE * size**2:
-        gram = np.zeros((size, size))
-        _add_pairs(edges, rows, entries, gram)
-        return gram
+    if n_pairs <= _PAIRS * len(rows):
+        starts, others = np.zeros(size + 1, np.int32), np.empty(n_pairs, np.int32)
+        products = np.empty(n_pairs)
+        _write_pairs(edges, rows, entries, starts, others, products)
+        some = slice(starts[-1])
+        gram = csr_array((products[some], others[some], starts), shape=(size, size))
+        return gram.toarray() if n_pairs > _DENSE * size**2 else gram
     columns = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
     unfolding = csr_array((entries, (rows, columns)), shape=(size, max(1, len(lengths))))
     transposed, diagonal = unfolding.T.tocsr(), unfolding.power(2).sum(axis=1)
-    if n_pairs <= _PAIRS * len(rows) or size <= _FEW:
+    if size <= _FEW:
         return unfolding @ transposed - diags_array(diagonal)
 
     def multiply(vectors):
@@ -89,13 +92,25 @@ def _gram(edges, rows, entries, size):
 
 
 @compiled()
-def _add_pairs(edges, rows, entries, gram):
-    """Add the products of cells of one column but of different rows."""
+def _write_pairs(edges, rows, entries, starts, others, products):
+    """Write the products of cells of one column but of different rows, as a sparse array by rows.
+
+    The entries of row ``r`` are those from ``starts[r]`` to ``starts[r + 1]``; ``starts`` is zero.
+    """
+    for column in range(len(edges) - 1):
+        for e in range(edges[column], edges[column + 1]):
+            for other in range(edges[column], edges[column + 1]):
+                starts[rows[e] + 1] += rows[e] != rows[other]
+    for row in range(len(starts) - 1):
+        starts[row + 1] += starts[row]
+    ends = starts.copy()
     for column in range(len(edges) - 1):
         for e in range(edges[column], edges[column + 1]):
             for other in range(edges[column], edges[column + 1]):
                 if rows[e] != rows[other]:
-                    gram[rows[e], rows[other]] += entries[e] * entries[other]
+                    at = ends[rows[e]]
+                    others[at], products[at] = rows[other], entries[e] * entries[other]
+                    ends[rows[e]] += 1
 
 
 def _all_leading(gram, width):

@@ -37,8 +37,9 @@ _LARGEST = 2**22
 _NEARLY, _FEW_TIMES = 0.75, 16
 # Cells that tell the training loss.
 _TOLD = 20_000
-# Standard errors by which held-out cells must prefer components to none.
-_SIGNIFICANT = 2
+# Standard errors by which held-out cells must prefer components to none, and by which they reject
+# what grows beside others: nothing that has lost so much has ever been wanted in the end.
+_SIGNIFICANT, _REJECTED = 2, -4
 # A model is better that leaves less than this share of the error before it.
 _BETTER = 1 - 1e-3
 # Of a runner-up this much worse than the best, the mean of both is tried.
@@ -269,7 +270,7 @@ class GrowingRun(Run):
             problem = problem._replace(losses=problem.losses[:1])
         recorder = Recorder(lambda _: {}, None, CHECK_EVERY)
         run = Run(0, problem.training.from_numpy(theta), recorder, self.page.inner())
-        _descend(problem, run, _PLATEAU if first else 0.0, _LEFT if first else 0.0)
+        _descend(problem, run, first=first)
         self._take(self.theta, run.recorder.iteration, run.recorder.time)
         if run.stopped or (run.status == "max_iter" and problem.max_iter == shared.max_iter):
             self.status = run.status
@@ -347,21 +348,35 @@ def _thinned(cells):
     return cells.take(slice(None, None, max(1, len(cells.values) // _TOLD)))
 
 
-def _descend(problem, run, progress, left):
+def _descend(problem, run, *, first):
     """Descend on one loss after another, as long as held-out cells want what has grown.
 
-    A descent ends where it leaves that share of the loss of its start.
+    What grows beside components that there are already ends where held-out cells reject it.
     """
     for number, loss in enumerate(problem.losses):
         if number and not (run.can_go_on and _wants(problem, problem.losses[number - 1], run)):
             return
-        until = left * problem.training.with_loss(loss).loss(run.theta) if not number else None
-        run.descend(problem, loss, problem.max_iter, until=until, progress=progress)
+        ends = {"progress": _PLATEAU}
+        if not first:
+            ends = {"progress": 0.0, "rejects": partial(_rejects, problem, loss)}
+        elif not number:
+            ends["until"] = _LEFT * problem.training.with_loss(loss).loss(run.theta)
+        run.descend(problem, loss, problem.max_iter, **ends)
 
 
 def _wants(problem, loss, run):
     """Whether held-out cells prefer the components of a run to none."""
-    held_out, factors = problem.held_out.with_loss(loss), problem.pruning.factors(run.theta)
+    return _gain(problem, loss, run.theta) > _SIGNIFICANT
+
+
+def _rejects(problem, loss, theta):
+    """Whether held-out cells clearly prefer no components to those of theta."""
+    return _gain(problem, loss, theta) < _REJECTED
+
+
+def _gain(problem, loss, theta):
+    """Return by how many standard errors held-out cells prefer components to none."""
+    held_out, factors = problem.held_out.with_loss(loss), problem.pruning.factors(theta)
     nothing = [np.zeros((len(factor), 1)) for factor in factors]
     gain = held_out.terms(nothing) - held_out.terms(factors) * problem.pruning.distrust(factors)
-    return gain.sum() > _SIGNIFICANT * np.sqrt(len(gain)) * gain.std()
+    return gain.sum() / max(np.sqrt(len(gain)) * gain.std(), 1e-300)

@@ -13,11 +13,13 @@ class HeldOut:
 
     Patience is counted in progress first: its ``patience`` iterations begin once the training
     loss has moved by the share ``progress`` since the best held-out loss; of none, at this. On a
-    plateau before the next component nothing moves, and nothing is counted.
+    plateau before the next component nothing moves, and nothing is counted. Where the loss has
+    risen, ``rejects(theta)`` may end the stage at once.
     """
 
-    def __init__(self, objective, patience, progress=0.3):
+    def __init__(self, objective, patience, progress=0.3, rejects=None):
         self._objective, self._patience, self._progress = objective, patience, progress
+        self._rejects = rejects
         self.loss, self._training, self._moved_at = inf, inf, None
         self.theta, self.latest = None, inf
 
@@ -31,7 +33,10 @@ class HeldOut:
         if self._moved_at is None and loss < (1 - self._progress) * self._training:
             self._moved_at = iteration
         enough = self._moved_at is not None and iteration - self._moved_at >= self._patience
-        return "held_out" if enough else None
+        return "held_out" if enough or self._is_rejected(theta) else None
+
+    def _is_rejected(self, theta):
+        return self._rejects is not None and self.turned and self._rejects(theta)
 
     def due(self, iteration):
         """Return the iteration at which to look next."""

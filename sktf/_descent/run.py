@@ -112,23 +112,26 @@ class Run:
         """Whether another stage may follow."""
         return not self.stopped and self.status != "diverged"
 
-    def descend(self, problem, loss, max_iter, *, until=None, progress=0.3):
-        """Descend on one loss for at most ``max_iter`` iterations; move to the best theta."""
+    def descend(self, problem, loss, max_iter, *, until=None, **ends):
+        """Descend on one loss for at most ``max_iter`` iterations; move to the best theta.
+
+        It may end before, ``until`` a loss, or as ``HeldOut`` is told by ``ends``.
+        """
         if self.first_loss is None:
             self.first_loss = problem.training.with_loss(problem.losses[-1]).loss(self.theta)
         self.label = "" if loss == problem.losses[-1] else f" ({loss})"
-        descent = partial(self._descend, problem, loss, max_iter, until, progress)
+        descent = partial(self._descend, problem, loss, max_iter, until, ends)
         is_record = self.page.piece(self, problem.progress, descent)
         if self.stopped:
             problem.progress.stop(self.status)
         problem.progress.descended(self, max_iter, is_record)
         return self
 
-    def _descend(self, problem, loss, max_iter, until, progress):
+    def _descend(self, problem, loss, max_iter, until, ends):
         """Descend, and return whether the end is one record more."""
         objective = problem.training.with_loss(loss)
         held = problem.held_out and HeldOut(
-            problem.held_out.with_loss(loss), problem.patience, progress
+            problem.held_out.with_loss(loss), problem.patience, **ends
         )
         observer = Observer(self, held, problem.progress)
         tol = problem.tol if until is None else max(until, problem.tol)

@@ -38,8 +38,9 @@ class SampledFitting(Fitting):
 
     # What grows, what polishes it, and what takes the last sweeps.
     _run_kind, _polish_kind, _last_polish = GrowingRun, Polish, Polish
-    # Inside leading subspaces steps need not feel their way to the length that curvature allows.
-    _step = Adaptive(growth=2.0, first_move=1e-2)
+    # Inside leading subspaces steps need not feel their way to the length that curvature allows,
+    # and may be as long as is proven to converge.
+    _step = Adaptive(0.5, growth=2.0, first_move=0.1)
 
     def _count_cells(self, training):
         # Few rows are of one cell; to number them all would take a sort.

@@ -253,9 +253,9 @@ class Losses:
         return float(self.losses[theta])
 
 
-def watch(training, held_out, patience=200, progress=0.3):
+def watch(training, held_out, patience=200, progress=0.3, rejects=None):
     """Feed both sequences; return the watcher, and the iteration and status of the stop."""
-    watcher = HeldOut(Losses(held_out), patience, progress)
+    watcher = HeldOut(Losses(held_out), patience, progress, rejects)
     for iteration, loss in enumerate(training):
         status = watcher.observe(iteration, float(loss), iteration)
         if status is not None:
@@ -360,3 +360,19 @@ def test_held_out_cells_are_looked_at_every_tenth_iteration():
     """One evaluation in ten iterations keeps it cheap."""
     watcher, _, _ = watch(np.ones(101), np.ones(101))
     assert watcher._objective.n_looks == 11
+
+
+def test_what_is_rejected_ends_at_once():
+    """From iteration 40 on thetas are rejected, and asked about only where the loss has risen."""
+    iterations, asked = np.arange(300), []
+
+    def rejects(theta):
+        asked.append(theta)
+        return theta >= 40
+
+    falling, rising = np.exp(-iterations / 100), 1 + iterations / 1e3
+    assert watch(falling, rising, rejects=rejects)[1:] == (40, "held_out")
+    assert asked == [10, 20, 30, 40]
+    asked.clear()
+    assert watch(falling, falling, rejects=rejects)[1] is None
+    assert not asked

@@ -106,6 +106,17 @@ def test_a_sample_is_enough(monkeypatch):
     assert error(model, X_hidden, truth) < 1.5 * 0.1 * np.sqrt(540 / 90_000)
 
 
+@pytest.mark.parametrize("shape", [(60,) * 3, (200, 150)])
+def test_what_held_out_cells_reject_ends_early_and_changes_nothing(monkeypatch, shape):
+    """Beside what has been found there is noise: its descent is cut short, of no use either way."""
+    X, y, X_hidden, _ = draw(shape, 2, 20_000, 0.1, 20)
+    short = CPCompletion(shape=shape, random_state=0).fit(X, y)
+    monkeypatch.setattr(growth, "_REJECTED", -np.inf)
+    long = CPCompletion(shape=shape, random_state=0).fit(X, y)
+    assert short.n_iter_ <= long.n_iter_ - 10
+    assert_array_equal(short.predict(X_hidden), long.predict(X_hidden))
+
+
 def test_samples_are_doubled_until_they_show_something(monkeypatch):
     """Of 2,000 of 20,000 cells nothing stands out."""
     monkeypatch.setattr(sampled, "_ENOUGH", 2000)
