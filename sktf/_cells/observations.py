@@ -54,8 +54,8 @@ class Observations(NamedTuple):
         return True
 
     def blocks(self):
-        """Return the observations in blocks: as they are, in one."""
-        return [self]
+        """Yield the observations in blocks: as they are, in one."""
+        yield self
 
     def whole(self):
         """Return all of them at once."""

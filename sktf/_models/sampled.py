@@ -7,6 +7,7 @@ from math import prod, sqrt
 import numpy as np
 
 from sktf._cells.subspaces import leading_subspaces
+from sktf._descent.blockwise_polish import BlockwisePolish
 from sktf._descent.growth import WIDTHS, GrowingRun, Growth, agree, best_grown
 from sktf._descent.polish import Model, Polish
 from sktf._descent.progress import Progress
@@ -37,7 +38,7 @@ class SampledFitting(Fitting):
     """What ``Fitting`` is, where components grow on samples of the cells (``GrowingRun``)."""
 
     # What grows, what polishes it, and what takes the last sweeps.
-    _run_kind, _polish_kind, _last_polish = GrowingRun, Polish, Polish
+    _run_kind, _polish_kind, _last_polish = GrowingRun, Polish, BlockwisePolish
     # Inside leading subspaces steps need not feel their way to the length that curvature allows,
     # and may be as long as is proven to converge.
     _step = Adaptive(0.5, growth=2.0, first_move=0.1)

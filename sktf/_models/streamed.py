@@ -8,7 +8,6 @@ from sktf._cells.record import outside, warn
 from sktf._cells.stored import FEW, Stored
 from sktf._cells.stream import Stream
 from sktf._cells.validation import check_shape
-from sktf._descent.streamed_polish import StreamedPolish
 from sktf._models.sampled import SampledFitting
 
 # Cells of which components grow at most: a fit in memory takes more of very many rows.
@@ -18,8 +17,6 @@ _READ = "read X and y into memory with np.asarray, if they fit."
 
 class StreamedFitting(SampledFitting):
     """What ``SampledFitting`` is, where the cells are a ``Stream``."""
-
-    _last_polish = StreamedPolish
 
     def descend(self, rng, told=True):
         wanted = super()._enough()

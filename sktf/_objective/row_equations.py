@@ -39,12 +39,18 @@ class CellsByRow(NamedTuple):
     weights: np.ndarray
 
     @classmethod
-    def of(cls, cells, mode, dtype=np.float64):
-        """Return observations in the order of their rows in a mode; their mean weight is 1."""
+    def of(cls, cells, mode, dtype=np.float64, mean=None):
+        """Return observations in the order of their rows in a mode.
+
+        Their weights are over ``mean``, by default that of them all.
+        """
         coords, values, weights, shape = cells
         edges = np.cumsum(np.append(0, count_each(coords[:, mode], shape[mode])))
         alike = weights.strides == (0,) or (weights == weights[:1]).all()
-        weights = np.ones(1) if alike else weights / weights.mean()
+        if mean is None:
+            weights = np.ones(1) if alike else weights / weights.mean()
+        else:
+            weights = (weights[:1] if alike else weights) / mean
         # A vector has no others: its cells read one row of ones.
         others = np.zeros((len(values), max(1, len(shape) - 1)), np.int32)
         starts = np.cumsum([0, *(0 if n == mode else size for n, size in enumerate(shape))])

@@ -1,13 +1,14 @@
 """Normal equations of some rows of a factor, to which cells are added block by block."""
 
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
 from itertools import pairwise
 
 import numpy as np
 from numba import config as numba_config
 
 from sktf._objective.lanes import whole_lines
-from sktf._objective.row_equations import row_equations, stack
+from sktf._objective.pools import pool_of
+from sktf._objective.row_equations import CellsByRow, row_equations, stack
 
 # Numbers in the matrices that are solved at once.
 _SOLVED = 2**20
@@ -36,17 +37,38 @@ class RowSums:
         cuts = np.linspace(rows.start, rows.stop, 4 * self._n_threads + 1).astype(int)
         self._parts = [part for part in pairwise(cuts.tolist()) if part[0] < part[1]]
 
-    def add(self, cells):
-        """Add cells in the order of the mode (``CellsByRow``)."""
-        if self._n_threads == 1:
-            return [self._add(part, cells) for part in self._parts]
-        with ThreadPoolExecutor(self._n_threads) as pool:
-            return [*pool.map(lambda part: self._add(part, cells), self._parts)]
+    def add(self, blocks, mode, dtype, mean):
+        """Add blocks of observations to the equations of a mode; ``mean`` is their mean weight.
 
-    def _add(self, part, cells):
-        first, stop = (row - self._first for row in part)
-        grams = self._grams[first * self._n_columns : stop * self._n_columns]
-        row_equations(*part, *cells, self._stacked, grams, self._moments[first:stop])
+        While one is added, other threads bring those that follow into the order of the mode.
+        """
+        if self._n_threads == 1:
+            for block in blocks:
+                self._add(CellsByRow.of(block, mode, dtype, mean), iter(self._parts))
+            return
+        ordered = deque()
+        with pool_of(self._n_threads - 1) as pool:
+            for block in blocks:
+                ordered.append(pool.submit(CellsByRow.of, block, mode, dtype, mean))
+                if len(ordered) == self._n_threads:
+                    self._add_beside(pool, ordered.popleft().result())
+            while ordered:
+                self._add_beside(pool, ordered.popleft().result())
+
+    def _add_beside(self, pool, cells):
+        """Add cells in the order of the mode on all threads."""
+        parts = iter(self._parts)
+        others = [pool.submit(self._add, cells, parts) for _ in range(self._n_threads - 1)]
+        self._add(cells, parts)
+        for other in others:
+            other.result()
+
+    def _add(self, cells, parts):
+        """Add cells in the order of the mode to one part of the rows after another."""
+        for start, stop in parts:
+            first, last = start - self._first, stop - self._first
+            grams = self._grams[first * self._n_columns : last * self._n_columns]
+            row_equations(start, stop, *cells, self._stacked, grams, self._moments[first:last])
 
     def solve(self, solve, start):
         """Return the rows, as ``solve`` makes them of their equations and of where they start."""

@@ -23,7 +23,7 @@ from sktf import (
     complete,
 )
 from sktf._cells import stored, stream
-from sktf._descent import streamed_polish
+from sktf._descent import blockwise_polish
 from sktf._models import growth_choice, holding_out, sampled, streamed
 from sktf._objective import row_sums
 from sktf.datasets import open_entries
@@ -291,7 +291,7 @@ def test_rows_beyond_what_is_held_take_more_passes(tmp_path, monkeypatch, small)
     """With the same bits: matrices of some rows at a time, and of any number of threads."""
     entries = write(tmp_path, *draw())
     expected = model().fit(*entries[:2])
-    monkeypatch.setattr(streamed_polish, "_HELD", 3 * 11 * 7)  # seven rows of three components
+    monkeypatch.setattr(blockwise_polish, "_HELD", 3 * 11 * 7)  # seven rows of three components
     monkeypatch.setattr(row_sums.numba_config, "NUMBA_NUM_THREADS", 2)
     for pair in zip(model().fit(*entries[:2]).factors_, expected.factors_, strict=True):
         assert_array_equal(*pair)
@@ -309,7 +309,7 @@ def test_passes_are_told(tmp_path, small, capsys):
 def test_ctrl_c_keeps_the_best_so_far(tmp_path, monkeypatch, small):
     """In the second of the last sweeps, the first one stays."""
     entries, n_passes = write(tmp_path, *draw()), []
-    swept = streamed_polish.StreamedPolish._add_all
+    swept = blockwise_polish.BlockwisePolish._add_all
 
     def interrupted(self, sums, mode):
         n_passes.append(mode)
@@ -317,7 +317,7 @@ def test_ctrl_c_keeps_the_best_so_far(tmp_path, monkeypatch, small):
             raise KeyboardInterrupt
         swept(self, sums, mode)
 
-    monkeypatch.setattr(streamed_polish.StreamedPolish, "_add_all", interrupted)
+    monkeypatch.setattr(blockwise_polish.BlockwisePolish, "_add_all", interrupted)
     fresh = model()
     with pytest.raises(KeyboardInterrupt):
         fresh.fit(*entries[:2])

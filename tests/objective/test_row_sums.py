@@ -6,7 +6,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sktf._cells.observations import Observations
 from sktf._objective import row_sums
-from sktf._objective.row_equations import CellsByRow
 from sktf._objective.row_sums import RowSums
 
 
@@ -22,9 +21,8 @@ def problem():
 
 def sums_of(problem, rows, cuts):
     cells, others = problem
-    sums = RowSums(rows, others)
-    for part in np.split(np.arange(200), cuts):
-        sums.add(CellsByRow.of(cells.take(part), 0))
+    sums, parts = RowSums(rows, others), np.split(np.arange(200), cuts)
+    sums.add(map(cells.take, parts), 0, np.float64, cells.weights.mean())
 
     def side_by_side(grams, moments, _):
         return np.dstack([grams, moments[..., None]])
