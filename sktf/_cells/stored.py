@@ -70,6 +70,23 @@ class StoredCells:
         return tuple(map(len, self.counts))
 
 
+class HeldCells(StoredCells):
+    """What ``StoredCells`` are, of cells in memory: arrays that are looked at block by block."""
+
+    def __init__(self, coords, values):
+        def pieces():
+            for start in range(0, len(values), BLOCK):
+                part = slice(start, start + BLOCK)
+                yield coords[part], values[part]
+
+        super().__init__(pieces, coords.shape[1])
+
+    def _read(self):
+        return self._pieces()
+
+    blocks = _read
+
+
 class Stored:
     """X or y of cells in files; ``chunks`` yields its arrays, ``np.asarray`` reads all of it."""
 

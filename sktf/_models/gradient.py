@@ -106,6 +106,7 @@ class GradientDescentCompletion(CallbackSupportMixin, Linked, FilesCompletion):
 
     def _fit_cells(self, observations, given, data):
         """Fit the model to observations, and those held out or None; callbacks get ``data``."""
+        observations = self._in_blocks(observations) if given is None else observations
         with Checkpoint(self) as checkpoint:
             self._check_values(observations)
             frame = self._kept_to_read(observations) or self._new_frame(observations)

@@ -13,7 +13,7 @@ def hold_out(estimator, observations, given, frame, rng):
     if given is not None or not estimator.early_stopping:
         return observations, given
     many = len(observations.values) > _TOO_MANY_TO_NUMBER
-    if many and len(observations.shape) > 1 and _are_many(observations):
+    if many and len(observations.shape) > 1 and are_many(observations):
         return observations.drawn_apart(_share_of(estimator, len(observations.values)), rng)
     numbered = observations.rows_read(frame).numbered()
     n_cells = numbered.n_distinct
@@ -32,7 +32,7 @@ def hold_out(estimator, observations, given, frame, rng):
     return observations.apart(numbered.mask(chosen))
 
 
-def _are_many(observations):
+def are_many(observations):
     """Whether the first rows, of very many, are mostly of distinct cells."""
     first = observations.take(slice(0, _FIRST_ROWS))
     return first.n_distinct() > _FIRST_ROWS / 2

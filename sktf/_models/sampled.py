@@ -38,7 +38,8 @@ class SampledFitting(Fitting):
     """What ``Fitting`` is, where components grow on samples of the cells (``GrowingRun``)."""
 
     # What grows, what polishes it, and what takes the last sweeps.
-    _run_kind, _polish_kind, _last_polish = GrowingRun, Polish, BlockwisePolish
+    _run_kind, _polish_kind = GrowingRun, Polish
+    _last_polish: type[Polish] = BlockwisePolish
     # Inside leading subspaces steps need not feel their way to the length that curvature allows,
     # and may be as long as is proven to converge.
     _step = Adaptive(0.5, growth=2.0, first_move=0.1)
@@ -130,10 +131,7 @@ class SampledFitting(Fitting):
 
     def _enough(self):
         """Return how many cells a sample needs."""
-        sizes, n_cells = self.frame.sizes, len(self._cells.values)
-        per_row = _PER_ROW_OF_MATRIX if len(sizes) == 2 else _PER_ROW
-        enough = max(_ENOUGH, per_row * sum(sizes), int(_PER_ROOT * sqrt(prod(sizes))))
-        return min(enough, n_cells)
+        return min(sample_size(self.frame.sizes), len(self._cells.values))
 
     def _kinds(self):
         """Return the kinds of start that may be needed, in their order."""
@@ -252,6 +250,12 @@ class SampledFitting(Fitting):
             run.sweep(polish, self.problem.progress)
             self._take_terms(run.theta)
         run.end(cells, _LAST_SWEEPS)
+
+
+def sample_size(sizes):
+    """Return of how many cells of modes of these sizes all shows that counts."""
+    per_row = _PER_ROW_OF_MATRIX if len(sizes) == 2 else _PER_ROW
+    return max(_ENOUGH, per_row * sum(sizes), int(_PER_ROOT * sqrt(prod(sizes))))
 
 
 def _at_least_one(factors):

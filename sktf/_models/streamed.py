@@ -1,17 +1,20 @@
-"""One call of fit on cells in files: components grow on samples, and sweeps read block by block."""
+"""One call of fit on blocks of cells: components grow on samples, sweeps read block by block."""
 
 import numpy as np
 from sklearn.utils.validation import validate_data
 
 from sktf._cells.identifiability import CompletionWarning
 from sktf._cells.record import outside, warn
-from sktf._cells.stored import FEW, Stored
+from sktf._cells.stored import FEW, HeldCells, Stored
 from sktf._cells.stream import Stream
 from sktf._cells.validation import check_shape
-from sktf._models.sampled import SampledFitting
+from sktf._models.holding_out import are_many
+from sktf._models.sampled import SampledFitting, sample_size
 
 # Cells of which components grow at most: a fit in memory takes more of very many rows.
 _MOST_SAMPLED = 2**22
+# Cells in memory that take less time block by block than at once.
+_MANY = 2**22
 _READ = "read X and y into memory with np.asarray, if they fit."
 
 
@@ -37,7 +40,18 @@ class StreamedFitting(SampledFitting):
 
     def _title(self, n_starts):
         n_held_out = len(self.held_out.values)
-        return f"{len(self.training.values)} cells in files to fit, {n_held_out} held out"
+        return f"{len(self.training.values)} cells in blocks to fit, {n_held_out} held out"
+
+
+def in_blocks(observations):
+    """Return observations as a ``Stream``, or where these are few or no sample will do, as such."""
+    held, sizes = observations.in_memory and observations.ranks is None, observations.shape
+    many = held and len(observations.values) >= _MANY and observations.weights.strides == (0,)
+    if not many or len(sizes) < 2 or sample_size(sizes) > _MOST_SAMPLED:
+        return observations
+    if not are_many(observations):
+        return observations
+    return Stream(HeldCells(observations.coords, observations.values), sizes)
 
 
 def read_stored(X, y):
