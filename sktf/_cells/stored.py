@@ -35,6 +35,9 @@ class StoredCells:
         Those of the values.
     """
 
+    # Whether they lie in memory.
+    held = False
+
     def __init__(self, pieces: Callable[[], Iterator], order: int):
         self._pieces, self.order = pieces, order
         self.counts = [np.zeros(0, np.int64)] * order
@@ -72,6 +75,8 @@ class StoredCells:
 
 class HeldCells(StoredCells):
     """What ``StoredCells`` are, of cells in memory: arrays that are looked at block by block."""
+
+    held = True
 
     def __init__(self, coords, values):
         def pieces():

@@ -122,7 +122,9 @@ class Stream:
         return _joined([*self.blocks()], self.shape)
 
     def for_terms(self):
-        """Return some cells, drawn at random, that additive terms begin from."""
+        """Return what additive terms begin from: all cells, or of files some, drawn at random."""
+        if self.cells.held:
+            return self.whole()
         drawn = np.random.RandomState(0).randint(len(self.values), size=_FOR_TERMS)
         return self.take(np.unique(drawn))
 
@@ -132,7 +134,7 @@ class Stream:
         return stored_sides(seen, self.shape, groups)
 
     def fit_offset(self, kind, scale, tol=None):
-        """Return the offset of a kind; additive terms are those of some cells."""
+        """Return the offset of a kind; additive terms are those of ``for_terms``."""
         if kind == "additive":
             return self.for_terms().fit_offset(kind, scale, tol)
         return self.cells.moments.offset(kind, scale)

@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 from sktf import CPCompletion, DeepCPCompletion, NonNegativeCPCompletion
 from sktf._cells import stored
@@ -54,7 +54,7 @@ def model(shape=SHAPE, **settings):
     ids=str,
 )
 def test_the_fit_is_that_of_all_at_once(monkeypatch, small, told, settings):
-    """To 1e-9, of an additive offset to what is left open of it; with the same warnings."""
+    """To 1e-9; with the same warnings."""
     X, y = draw(**told)
     fits, caught = [], []
     for many in (N, N + 1):
@@ -66,8 +66,7 @@ def test_the_fit_is_that_of_all_at_once(monkeypatch, small, told, settings):
     found, expected = fits
     assert caught[0] == caught[1]
     assert found.rank_ == expected.rank_
-    tol = 1e-3 if told.get("terms") else 1e-9
-    np.testing.assert_allclose(found.predict(X), expected.predict(X), rtol=0, atol=tol)
+    assert_allclose(found.predict(X), expected.predict(X), rtol=0, atol=1e-9)
     rows = [fitted.summary().rows for fitted in fits]
     assert [name for name, _ in rows[0]] == [name for name, _ in rows[1]]
 
