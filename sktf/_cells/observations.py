@@ -1,7 +1,7 @@
 """Observed cells, once they are trusted.
 
 Rows that lie on several processes have the same methods (``sktf._objective.spread``), and so have
-those in files (``sktf._cells.stream``) as far as fits ask for them.
+those in blocks (``sktf._cells.stream``) as far as fits ask for them.
 """
 
 from functools import reduce
@@ -50,7 +50,7 @@ class Observations(NamedTuple):
 
     @property
     def in_memory(self):
-        """Whether they are held at once; ``Stream`` has those that are not."""
+        """Whether fits see them at once, not block by block as those of a ``Stream``."""
         return True
 
     def blocks(self):

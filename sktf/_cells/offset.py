@@ -15,6 +15,7 @@ LEVEL = 10
 _EXACT, _FINE, _MANY = 1e-12, 1e-5, 10**5
 # Differences of equal values leave rounding errors of this size, nothing to descend on.
 ROUNDING = 1e-12
+_LEAST = np.nextafter(0.0, 1.0).item()
 # Newton steps of an offset below a link, no term moving further in one of them, until they do not.
 _NEWTON, _FARTHEST, _STILL = 50, 2.0, 1e-8
 # Values whose squares are held at once.
@@ -59,7 +60,8 @@ class Moments(NamedTuple):
         """Return those of blocks of values; no square over- or underflows."""
         rows = []
         for values in blocks:
-            unit = _unit(largest(values))
+            # That of zeros is the least: it is nowhere the largest, unless all values are zero.
+            unit = _unit(largest(values) or _LEAST)
             part = values / unit
             mean = part.mean()
             squares = (part**2).sum(), ((part - mean) ** 2).sum()
@@ -86,7 +88,7 @@ class Moments(NamedTuple):
 
 def _above_zero(rms):
     """Return a root mean square, not rounded to zero where values are the smallest there are."""
-    return max(float(rms), np.nextafter(0.0, 1.0).item())
+    return max(float(rms), _LEAST)
 
 
 def _unit(size):

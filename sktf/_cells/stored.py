@@ -1,4 +1,4 @@
-"""Cells that lie in files: X and y that are read block by block, never all at once."""
+"""Cells that are read block by block, never all at once, and X and y that lie in files."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Observed cells in files: what ``Observations`` are, of more cells than are held at once."""
+"""Observed cells in blocks: what ``Observations`` are, of cells in files or very many in memory."""
 
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -46,7 +46,7 @@ class Stream:
     Parameters
     ----------
     cells : StoredCells
-        The cells in files.
+        The cells, in files or in memory (``HeldCells``).
     shape : tuple of int
         The mode sizes; of the factors of a frame, once it sees them.
     frame : Frame or None

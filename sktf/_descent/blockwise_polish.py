@@ -17,7 +17,7 @@ _BLOCK, _PER_ROW = 2**18, 32
 
 
 class BlockwisePolish(Polish):
-    """What ``Polish`` is, where cells are never held in the order of a mode, or not at all.
+    """What ``Polish`` is, of cells of which only a block is held in the order of a mode.
 
     For a few sweeps that takes less time, too: a block that a cache holds is ordered while the one
     before it is added to the normal equations.

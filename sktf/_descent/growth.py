@@ -39,7 +39,7 @@ _NEARLY, _FEW_TIMES = 0.75, 16
 _TOLD = 20_000
 # Standard errors by which held-out cells must prefer components to none, and by which they reject
 # what grows beside others: nothing that has lost so much has ever been wanted in the end.
-_SIGNIFICANT, _REJECTED = 2, -4
+_SIGNIFICANT, _REJECTED = 2, 4
 # A model is better that leaves less than this share of the error before it.
 _BETTER = 1 - 1e-3
 # Of a runner-up this much worse than the best, the mean of both is tried.
@@ -366,17 +366,18 @@ def _descend(problem, run, *, first):
 
 def _wants(problem, loss, run):
     """Whether held-out cells prefer the components of a run to none."""
-    return _gain(problem, loss, run.theta) > _SIGNIFICANT
+    gain = _gain(problem, loss, run.theta)
+    return gain.sum() > _SIGNIFICANT * np.sqrt(len(gain)) * gain.std()
 
 
 def _rejects(problem, loss, theta):
-    """Whether held-out cells clearly prefer no components to those of theta."""
-    return _gain(problem, loss, theta) < _REJECTED
+    """Whether held-out cells clearly prefer no components to those of theta; few never do."""
+    gain = _gain(problem, loss, theta)
+    return gain.sum() < -_REJECTED * np.linalg.norm(gain)
 
 
 def _gain(problem, loss, theta):
-    """Return by how many standard errors held-out cells prefer components to none."""
+    """Return what the components of theta take from the loss of each held-out cell."""
     held_out, factors = problem.held_out.with_loss(loss), problem.pruning.factors(theta)
     nothing = [np.zeros((len(factor), 1)) for factor in factors]
-    gain = held_out.terms(nothing) - held_out.terms(factors) * problem.pruning.distrust(factors)
-    return gain.sum() / max(np.sqrt(len(gain)) * gain.std(), 1e-300)
+    return held_out.terms(nothing) - held_out.terms(factors) * problem.pruning.distrust(factors)

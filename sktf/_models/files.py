@@ -32,12 +32,14 @@ class FilesCompletion(DescentParameters):
         check_streams(self, asks_for_nothing(self, held_out=()))
         return open_stream(self, X, sample_weight)
 
-    def _in_blocks(self, observations):
+    def _in_blocks(self, observations, given):
         """Return very many observations in memory as a ``Stream``, and others as they are.
 
-        The fit is the same, in less time and memory: no copy of them all is made.
+        The fit is the same, in less time and memory: no copy of them all is made. Cells are held
+        out of them, unless others are ``given``.
         """
-        streams = self._streams and self.early_stopping and asks_for_nothing(self, held_out=())
+        holds_out = given is None and bool(self.early_stopping)
+        streams = self._streams and holds_out and asks_for_nothing(self, held_out=())
         return in_blocks(observations) if streams else observations
 
     def predict(self, X) -> np.ndarray:

@@ -174,11 +174,13 @@ class Fitting:
         return budget(self.problem, runs, refits)
 
     def _title(self, n_starts):
+        return f"{self._to_fit()}, {n_starts} start{'s' if n_starts > 1 else ''}"
+
+    def _to_fit(self):
         n_trained, held_out = self.training.n_distinct(), self.held_out
         n_held_out = 0 if held_out is None else held_out.n_distinct()
         what = "cells" if self._data else "measurements"
-        starts = "1 start" if n_starts == 1 else f"{n_starts} starts"
-        return f"{n_trained} {what} to fit, {n_held_out} held out, {starts}"
+        return f"{n_trained} {what} to fit, {n_held_out} held out"
 
     def beside(self, rng, frame, kind=None):
         """Return a fitting of the same data seen by another frame, and its best run.

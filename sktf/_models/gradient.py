@@ -106,14 +106,14 @@ class GradientDescentCompletion(CallbackSupportMixin, Linked, FilesCompletion):
 
     def _fit_cells(self, observations, given, data):
         """Fit the model to observations, and those held out or None; callbacks get ``data``."""
-        observations = self._in_blocks(observations) if given is None else observations
+        read, observations = observations, self._in_blocks(observations, given)
         with Checkpoint(self) as checkpoint:
             self._check_values(observations)
             frame = self._kept_to_read(observations) or self._new_frame(observations)
             if given is not None:
                 check_given(given, frame, self.early_stopping)
                 self._check_values(given, "y_val")
-            rng = checkpoint.begin("X", observations, given)
+            rng = checkpoint.begin("X", read, given)
             training, held_out = hold_out(self, observations, given, frame, rng)
             told = {"seen": observations.bounds(), "data": data}
             frame = self._judged(frame, training, held_out)

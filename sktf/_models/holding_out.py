@@ -12,9 +12,16 @@ def hold_out(estimator, observations, given, frame, rng):
     """Split off held-out cells: those given, a random share, or None."""
     if given is not None or not estimator.early_stopping:
         return observations, given
-    many = len(observations.values) > _TOO_MANY_TO_NUMBER
+    n_rows = len(observations.values)
+    many = n_rows > _TOO_MANY_TO_NUMBER
     if many and len(observations.shape) > 1 and are_many(observations):
-        return observations.drawn_apart(_share_of(estimator, len(observations.values)), rng)
+        training, held_out = observations.drawn_apart(_share_of(estimator, n_rows), rng)
+        if not len(held_out.values):
+            raise ValueError(
+                f"validation_fraction={estimator.validation_fraction} holds out none of {n_rows} "
+                f"observed cells; set it to {_ENOUGH_TO_HOLD_OUT / n_rows:.0e} or more."
+            )
+        return training, held_out
     numbered = observations.rows_read(frame).numbered()
     n_cells = numbered.n_distinct
     # A vector tells of no index by its other ones.

@@ -13,7 +13,7 @@ from sktf._models.sampled import SampledFitting, sample_size
 
 # Cells of which components grow at most: a fit in memory takes more of very many rows.
 _MOST_SAMPLED = 2**22
-# Cells in memory that take less time block by block than at once.
+# Cells in memory that take less time block by block than at once, if so many will do to grow on.
 _MANY = 2**22
 _READ = "read X and y into memory with np.asarray, if they fit."
 
@@ -38,9 +38,10 @@ class StreamedFitting(SampledFitting):
     def _n_rough(self):
         return min(super()._n_rough(), _MOST_SAMPLED)
 
-    def _title(self, n_starts):
-        n_held_out = len(self.held_out.values)
-        return f"{len(self.training.values)} cells in blocks to fit, {n_held_out} held out"
+    def _to_fit(self):
+        where = "" if self.training.cells.held else " in files"
+        n_trained, n_held_out = len(self.training.values), len(self.held_out.values)
+        return f"{n_trained} cells{where} to fit, {n_held_out} held out"
 
 
 def in_blocks(observations):

@@ -11,7 +11,7 @@ from sktf._objective.pools import pool_of
 from sktf._objective.row_equations import CellsByRow, row_equations, stack
 
 # Numbers in the matrices that are solved at once.
-_SOLVED = 2**20
+_SOLVED = 2**16
 
 
 class RowSums:
@@ -77,5 +77,6 @@ class RowSums:
         per_block = max(1, _SOLVED // n**2)
         starts = range(0, n_rows, per_block)
         blocks = [slice(start, start + per_block) for start in starts]
-        solved = [solve(matrices[b], self._moments[b, :n], start[b]) for b in blocks]
-        return np.concatenate(solved)
+        with pool_of(self._n_threads) as pool:
+            solved = pool.map(lambda b: solve(matrices[b], self._moments[b, :n], start[b]), blocks)
+            return np.concatenate([*solved])

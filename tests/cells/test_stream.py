@@ -115,11 +115,16 @@ def test_the_frame_is_the_one_of_memory(cells, streamed, monkeypatch, offset, sc
 
 @pytest.mark.parametrize("unit", [1.0, 1e-300, 1e300])
 @pytest.mark.parametrize("level", [0.0, 100.0])
+@pytest.mark.parametrize("zeros", [slice(0), slice(300, 310), slice(900, None)])
 @pytest.mark.parametrize("kind", [None, "auto", "mean"])
-def test_offsets_of_moments(unit, level, kind):
-    """Of blocks of any size and unit what ``fit_offset`` makes of all; no square overflows."""
+def test_offsets_of_moments(unit, level, zeros, kind):
+    """Of blocks of any size and unit what ``fit_offset`` makes of all; no square overflows.
+
+    A block of zeros, whose unit would be the largest of small values, changes nothing.
+    """
     rng = np.random.default_rng(3)
     values = unit * (level + rng.standard_normal(1000) * np.repeat([1e-3, 1, 2], [300, 600, 100]))
+    values[zeros] = 0
     blocks = np.split(values, [300, 310, 900])
     cells = Observations(np.zeros((1000, 1), np.int32), values, np.broadcast_to(1.0, 1000), (1,))
     found, expected = Moments.of(blocks).offset(kind, True), fit_offset(cells, kind, True)

@@ -1,5 +1,6 @@
 """Very many cells in memory are looked at block by block, and nobody sees a difference."""
 
+import re
 import tracemalloc
 import warnings
 
@@ -8,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sktf import CPCompletion, DeepCPCompletion, NonNegativeCPCompletion
-from sktf._cells import stored
+from sktf._cells import stored, stream
 from sktf._models import growth_choice, holding_out, sampled, streamed
 
 SHAPE = (60, 50, 40)
@@ -23,18 +24,24 @@ def small(monkeypatch):
     monkeypatch.setattr(growth_choice, "_TOO_MANY", 1000)
     monkeypatch.setattr(sampled, "_ENOUGH", 5000)
     monkeypatch.setattr(stored, "BLOCK", 3217)
+    monkeypatch.setattr(stream, "_FOR_TERMS", 1000)
 
 
-def draw(shape=SHAPE, n=N, level=0.0, terms=0.0):
-    """Return distinct cells of a tensor of rank 3, with additive terms of this size, and noise."""
+def draw(shape=SHAPE, n=N, level=0.0, terms=0.0, size=1.0):
+    """Return distinct cells of a tensor of rank 3, with additive terms of this size, and noise.
+
+    ``size`` is that of the components; a stretch of the values is zero.
+    """
     rng = np.random.default_rng(0)
     coords = rng.permutation(np.prod(shape))[:n]
     X = np.column_stack(np.unravel_index(coords, shape)).astype(np.int32)
     factors = [rng.standard_normal((size, 3)) for size in shape]
     biases = [terms * rng.standard_normal(size) for size in shape]
-    truth = np.prod([f[column] for f, column in zip(factors, X.T, strict=True)], axis=0).sum(axis=1)
-    truth += level + sum(b[column] for b, column in zip(biases, X.T, strict=True))
-    return X, truth + 0.1 * rng.standard_normal(n)
+    products = np.prod([f[column] for f, column in zip(factors, X.T, strict=True)], axis=0)
+    truth = level + sum(b[column] for b, column in zip(biases, X.T, strict=True))
+    y = truth + size * products.sum(axis=1) + 0.1 * rng.standard_normal(n)
+    y[3217:6434] = 0
+    return X, y
 
 
 def model(shape=SHAPE, **settings):
@@ -48,6 +55,7 @@ def model(shape=SHAPE, **settings):
         ({"level": 100.0}, {"dtype": "float32"}),
         ({"terms": 1.0}, {}),
         ({"level": 1.0, "terms": 1.0}, {"offset": "additive"}),
+        ({"terms": 1.0, "size": 0.0}, {"offset": "additive"}),
         ({"shape": (300, 200)}, {"shape": (301, 200)}),
         ({}, {"refit": False, "n_components": 5}),
     ],
@@ -71,6 +79,33 @@ def test_the_fit_is_that_of_all_at_once(monkeypatch, small, told, settings):
     assert [name for name, _ in rows[0]] == [name for name, _ in rows[1]]
 
 
+@pytest.mark.parametrize("unit", [1e-200, 1e-15, 1e200])
+def test_units_change_nothing(small, unit):
+    """Nor where a block holds zeros alone."""
+    X, y = draw()
+    found, expected = model().fit(X, unit * y), model().fit(X, y)
+    assert found.rank_ == expected.rank_ == 3
+    assert_allclose(found.predict(X) / unit, expected.predict(X), rtol=0, atol=1e-9)
+
+
+def test_a_checkpoint_names_what_differs(tmp_path, small):
+    """Alone, though weights are reason to look at all cells at once."""
+    X, y = draw()
+    model(checkpoint=tmp_path / "fit").fit(X, y)
+    with pytest.raises(ValueError, match=r"another fit, which differs in sample_weight\."):
+        model(checkpoint=tmp_path / "fit").fit(X, y, np.linspace(1, 2, N))
+    again = model(checkpoint=tmp_path / "fit").fit(X, y)
+    assert_array_equal(again.predict(X), model().fit(X, y).predict(X))
+
+
+def test_no_held_out_cell_is_refused(small):
+    """With what would do."""
+    with pytest.raises(
+        ValueError, match="validation_fraction=1e-09 holds out none of 20000 .* 5e-"
+    ):
+        model(validation_fraction=1e-9).fit(*draw())
+
+
 def test_no_copy_of_all_cells_is_made(monkeypatch, small):
     """The most memory is below that of the cells; at once it is far above."""
     X, y = draw((200,) * 3, 1_000_000)
@@ -89,7 +124,7 @@ def test_it_is_told(small, capsys):
     """How many cells there are, and each pass of the sweeps."""
     model(verbose=1).fit(*draw())
     told = capsys.readouterr().out
-    assert "cells in blocks to fit" in told
+    assert re.search(r"\d+ cells to fit, \d+ held out, 9 starts", told)
     assert told.count(f"Sweep: all {N} cells are read for mode") == 6
 
 

@@ -3,6 +3,7 @@
 import pickle
 import re
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -111,10 +112,22 @@ def test_what_held_out_cells_reject_ends_early_and_changes_nothing(monkeypatch, 
     """Beside what has been found there is noise: its descent is cut short, of no use either way."""
     X, y, X_hidden, _ = draw(shape, 2, 20_000, 0.1, 20)
     short = CPCompletion(shape=shape, random_state=0).fit(X, y)
-    monkeypatch.setattr(growth, "_REJECTED", -np.inf)
+    monkeypatch.setattr(growth, "_REJECTED", np.inf)
     long = CPCompletion(shape=shape, random_state=0).fit(X, y)
     assert short.n_iter_ <= long.n_iter_ - 10
     assert_array_equal(short.predict(X_hidden), long.predict(X_hidden))
+
+
+@pytest.mark.parametrize(("n_held_out", "rejected"), [(1, False), (16, False), (17, True)])
+def test_few_held_out_cells_reject_nothing(n_held_out, rejected):
+    """Cells that all lose as much lie as many standard errors from zero as their root is."""
+    losses = {0.0: np.zeros(n_held_out), 1.0: np.ones(n_held_out)}
+    held_out = SimpleNamespace(terms=lambda factors: losses[factors[0][0, 0]])
+    problem = SimpleNamespace(
+        held_out=SimpleNamespace(with_loss=lambda loss: held_out),
+        pruning=SimpleNamespace(factors=lambda theta: [theta], distrust=lambda factors: 1.0),
+    )
+    assert growth._rejects(problem, None, np.ones((2, 1))) == rejected
 
 
 def test_samples_are_doubled_until_they_show_something(monkeypatch):

@@ -302,7 +302,7 @@ def test_passes_are_told(tmp_path, small, capsys):
     entries = write(tmp_path, *draw())
     model(verbose=1).fit(*entries[:2])
     told = capsys.readouterr().out
-    assert re.search(r"\d+ cells in blocks to fit, \d+ held out", told)
+    assert re.search(r"\d+ cells in files to fit, \d+ held out", told)
     assert told.count("Sweep: all 20000 cells are read for mode") == 6
 
 
