@@ -161,6 +161,8 @@ def _least_squares_above(design, values, onto, least):
     moves = solve_triangular(inner, onto.T, trans="T")
     # Units are divided out of both.
     unit, length = missing.max(), np.abs(moves).max()
+    if not unit > 0:
+        return free
     system = np.vstack([moves / length, missing / unit])
     goal = np.append(np.zeros(len(free)), 1.0)
     *away, last = system @ nnls(system, goal)[0] - goal

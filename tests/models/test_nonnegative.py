@@ -7,6 +7,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sktf import CPCompletion, NonNegativeCPCompletion
 from sktf._models import sampled
+from sktf._models.extension import _least_squares_above
 from sktf._models.nonnegative import NonNegativeCPFactorization
 from sktf._models.rows import row_covariance
 from sktf.datasets import dense_from_factors, split_entries
@@ -121,6 +122,13 @@ def test_extend_of_few_components_keeps_the_others_at_zero(offset):
     model.extend(*new_rows(model, 1, 3), mode=1)
     assert least(model) >= 0 and np.isfinite(model.factors_[1]).all()
     assert (model.factors_[1][:, zero] == 0).all()
+
+
+@pytest.mark.parametrize("values", [np.zeros(3), np.array([1.0, 0.0, 2.0])])
+def test_rows_that_touch_their_bounds_stay(values):
+    """Where the least squares are on the bounds there is nothing to move, and no unit of it."""
+    found = _least_squares_above(np.eye(3), values, np.eye(3), np.zeros(3))
+    np.testing.assert_array_equal(found, values)
 
 
 @cut_off
