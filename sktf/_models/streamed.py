@@ -48,9 +48,8 @@ def in_blocks(observations):
     """Return observations as a ``Stream``, or where these are few or no sample will do, as such."""
     held, sizes = observations.in_memory and observations.ranks is None, observations.shape
     many = held and len(observations.values) >= _MANY and observations.weights.strides == (0,)
-    if not many or len(sizes) < 2 or sample_size(sizes) > _MOST_SAMPLED:
-        return observations
-    if not are_many(observations):
+    will_do = many and len(sizes) > 1 and sample_size(sizes) <= _MOST_SAMPLED
+    if not (will_do and are_many(observations)):
         return observations
     return Stream(HeldCells(observations.coords, observations.values), sizes)
 
