@@ -86,10 +86,20 @@ class Ranks:
         self._watcher.start()
 
     def __enter__(self):
+        self._ignores = self._main and signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+        if self._ignores:
+            signal.signal(signal.SIGINT, self._hear)
         return self
 
     def __exit__(self, *exception):
         self.close()
+        if self._ignores:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def _hear(self, number, frame):
+        """Ignore Ctrl-C, as a process in the background does, but not the loss of a rank."""
+        if self.lost:
+            raise KeyboardInterrupt
 
     def hold(self, name, thing):
         """Keep an object of this rank under a name; return what stands for it."""

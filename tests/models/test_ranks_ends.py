@@ -24,8 +24,8 @@ SOON = 30
 
 @pytest.fixture(scope="module")
 def pool():
-    """Five processes, of which the last two may be killed."""
-    pool = Pool(5)
+    """Six processes, of which the last three may be killed."""
+    pool = Pool(6)
     yield pool
     pool.close()
 
@@ -140,8 +140,16 @@ def be_busy():
         np.ones(1000).sum()
 
 
-def dying(rank, size):
+def dying(rank, size, handler):
     """Kill rank 1 while rank 0 is busy with a fit of its own; return the error and the seconds."""
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        return die(rank, size)
+    finally:
+        assert signal.signal(signal.SIGINT, before) is handler
+
+
+def die(rank, size):
     X, y = sparse_cells()
     mine, model = shard(len(y), rank, size), CPCompletion(distributed=True, random_state=0)
     if rank == 0:
@@ -155,9 +163,15 @@ def dying(rank, size):
         return f"{type(error).__name__}: {error}", time.perf_counter() - began
 
 
-def test_a_busy_rank_hears_of_a_killed_one(pool):
-    """Where few rows are gathered nothing is exchanged for as long as rank 0 fits."""
-    found = pool.run((0, 3, 1), dying)
+@pytest.mark.parametrize(
+    ("killed", "handler"), [(3, signal.default_int_handler), (5, signal.SIG_IGN)]
+)
+def test_a_busy_rank_hears_of_a_killed_one(pool, killed, handler):
+    """Where few rows are gathered nothing is exchanged for as long as rank 0 fits.
+
+    A shell has what it starts in the background ignore Ctrl-C, which ends the fit here.
+    """
+    found = pool.run((0, killed, 1), dying, handler)
     assert found[1] is None
     for text, seconds in (found[0], found[2]):
         assert text.startswith("RuntimeError: A process of the group has ended")
