@@ -1,13 +1,12 @@
-"""Fits whose components grow on samples: what random starts do not find, and how it is told."""
+"""Fits whose components grow on samples: what random starts do not find."""
 
 import pickle
-import re
 import warnings
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from cases.ticks import AtTick
+from cases.sampled import draw, error
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
@@ -15,26 +14,6 @@ from sktf import CompletionWarning, CPCompletion, DeepCPCompletion, DeepMatrixCo
 from sktf._descent import growth
 from sktf._models import sampled
 from sktf._models.sampled import SampledFitting
-
-
-def draw(shape, rank, n_cells, noise, seed, n_hidden=20_000):
-    """Return noisy cells of RMS 1, and hidden ones without noise."""
-    rng = np.random.default_rng(seed)
-    factors = [rng.standard_normal((size, rank)) for size in shape]
-    X = np.stack([rng.integers(0, size, n_cells + n_hidden) for size in shape], axis=1)
-    y = np.prod([f[X[:, n]] for n, f in enumerate(factors)], axis=0).sum(axis=1)
-    y /= y.std()
-    return X[:n_cells], y[:n_cells] + noise * rng.standard_normal(n_cells), X[n_cells:], y[n_cells:]
-
-
-def error(model, X, y):
-    return np.sqrt(np.mean((model.predict(X) - y) ** 2)) / y.std()
-
-
-@pytest.fixture(scope="module")
-def sparse():
-    """100^3, rank 3, 5,400 cells: half a percent, of which random starts find nothing."""
-    return draw((100,) * 3, 3, 5400, 0.1, 20)
 
 
 @pytest.mark.parametrize(
@@ -204,25 +183,6 @@ def test_what_researchers_ask_for_is_one_plain_descent(monkeypatch, sparse, sett
         CPCompletion(3, shape=(100,) * 3, max_iter=2, n_init=1, **settings).fit(X, y)
 
 
-def test_the_trace_has_a_record_of_each_step(sparse):
-    """Of components that were not there yet it has zeros."""
-    X, y, *_ = sparse
-    model = CPCompletion(shape=(100,) * 3, random_state=0).fit(X, y)
-    norms, iterations = model.trace_["component_norms"], model.trace_["iteration"]
-    assert norms.shape == (len(iterations), norms.shape[1]) and (norms[0] == 0).all()
-    assert (np.diff(iterations) >= 0).all() and iterations[-1] == model.n_iter_
-    assert np.nanmin(model.trace_["validation_loss"]) < 0.05
-    assert model.loss_curve_[-1] == model.loss_
-
-
-def test_the_loss_is_that_of_training(sparse):
-    """On the scaled data; of few cells all are looked at."""
-    X, y, *_ = sparse
-    model = CPCompletion(shape=(100,) * 3, random_state=0).fit(X, y)
-    left = (y - model.predict(X)) / model.scale_
-    assert model.loss_ == pytest.approx(np.mean(left**2), rel=1e-6)
-
-
 def test_the_order_of_rows_hides_nothing(monkeypatch):
     """Components of late indices, in sorted rows, of which some held-out ones are looked at."""
     monkeypatch.setattr(sampled, "_LOOKED_AT", 1500)
@@ -289,18 +249,6 @@ def test_a_deep_model_that_has_grown_is_small_and_goes_on():
         grown.set_params(warm_start=True, n_components=7).fit(X, y)
 
 
-def test_callbacks_see_the_terms_of_the_moment():
-    """The scores of the last ticks are near that of the fit."""
-    X, y, *_ = draw((60, 50, 40), 2, 20_000, 0.1, 20)
-    y = y + 3 * np.sin(1 + X[:, 0])
-    callback = pytest.importorskip("sklearn.callback")
-    monitor = callback.ScoringMonitor(scoring="r2")
-    model = CPCompletion(shape=(60, 50, 40), offset="additive", random_state=0)
-    model.set_callbacks(monitor).fit(X, y)
-    final, *live = [row["r2"] for row in monitor.get_logs().data if "r2" in row]
-    assert abs(live[-1] - final) < 0.002
-
-
 def test_a_few_cells_seen_a_million_times_are_few():
     """They are numbered all the same, and nothing is held out."""
     cell = np.random.default_rng(20).integers(0, 10, 2**20 + 5)
@@ -328,68 +276,6 @@ def test_units_change_nothing(sparse):
     one = CPCompletion(shape=(100,) * 3, random_state=0).fit(X, y)
     other = CPCompletion(shape=(100,) * 3, random_state=0).fit(X, y * 2.0**40)
     assert_allclose(other.predict(X), one.predict(X) * 2.0**40, rtol=1e-9)
-
-
-def interrupt():
-    raise KeyboardInterrupt
-
-
-@pytest.mark.parametrize("number", [1, 2])
-def test_ctrl_c_keeps_what_has_grown(monkeypatch, sparse, number):
-    """In the first growth that is nothing, and nothing is fitted; in the second it is the first."""
-    X, y, *_ = sparse
-    calls, original = [], growth.GrowingRun._fresh
-
-    def fresh(self, kind, progress):
-        calls.append(kind)
-        return interrupt() if len(calls) == number else original(self, kind, progress)
-
-    monkeypatch.setattr(growth.GrowingRun, "_fresh", fresh)
-    model = CPCompletion(shape=(100,) * 3, n_init=1, random_state=0)
-    with pytest.raises(KeyboardInterrupt):
-        model.fit(X, y)
-    if number == 1:
-        assert not hasattr(model, "factors_")
-    else:
-        assert not model.converged_
-        assert error(model, X, y) < 0.9
-
-
-def test_ctrl_c_at_a_tick_ends_the_fit(sparse):
-    X, y, *_ = sparse
-    stop = AtTick(40, interrupt)
-    model = CPCompletion(shape=(100,) * 3, random_state=0).set_callbacks(stop)
-    with pytest.raises(KeyboardInterrupt):
-        model.fit(X, y)
-    assert stop.n_ticks == 40 and stop.n_teardowns == 1
-
-
-def test_verbose_tells_of_every_start(sparse, capsys):
-    X, y, *_ = sparse
-    CPCompletion(shape=(100,) * 3, random_state=0, verbose=1).fit(X, y)
-    told = capsys.readouterr().out
-    assert "Start 1: held-out R^2" in told
-    assert "Stopped on held-out cells" in told
-
-
-@pytest.mark.parametrize("n_init", [1, 3])
-def test_verbose_two_tells_of_every_growth(sparse, capsys, n_init):
-    """Components, the cells they grew on and the held-out loss, which a start lowers."""
-    X, y, *_ = sparse
-    model = CPCompletion(shape=(100,) * 3, n_init=n_init, random_state=0, verbose=2).fit(X, y)
-    title, *lines = capsys.readouterr().out.splitlines()
-    prefix = "" if n_init == 1 else r"Start (?:1|2|3): "
-    pattern = prefix + r"(\d+) components of (\d+) cells, held-out loss = (\d\.\d{8})"
-    grown = [match for line in lines if (match := re.fullmatch(pattern, line))]
-    for match in grown:
-        # A few cells were seen twice, and the title counts them once.
-        assert int(match[1]) > 0 and 0 <= int(match[2]) - int(title.split()[0]) < 30
-    losses = np.array([float(match[3]) for match in grown])
-    recorded = model.trace_["validation_loss"]
-    found = np.nanmin(np.abs(losses[:, None] - recorded), axis=1) < 1e-8
-    assert found.any()
-    if n_init == 1:
-        assert found.all() and np.all(np.diff(losses) < 0)
 
 
 def test_a_vector_of_many_cells_is_one_plain_descent():
